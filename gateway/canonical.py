@@ -33,7 +33,9 @@ def encode(value: Json) -> bytes:
         )
         return text.encode()
     except UnicodeEncodeError as error:
-        raise Rejected(NOT_CANONICAL, "text is not valid Unicode", diagnostics=str(error)) from error
+        raise Rejected(
+            NOT_CANONICAL, "text is not valid Unicode", diagnostics=str(error)
+        ) from error
 
 
 def _check(value: Json, path: str) -> None:

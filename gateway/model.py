@@ -219,7 +219,11 @@ def node_from_json(item: Mapping[str, object]) -> TaskNode:
 
 
 def node_key(
-    module: str, family: str, parameters: Mapping[str, str], code_digest: str, egress: tuple[str, ...]
+    module: str,
+    family: str,
+    parameters: Mapping[str, str],
+    code_digest: str,
+    egress: tuple[str, ...],
 ) -> str:
     """Return the identity of a task: SHA-256 over all that decides what it does and may reach.
 

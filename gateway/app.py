@@ -1,0 +1,261 @@
+"""The composition root: the only module that names implementations.
+
+``running`` builds every part in the order in which parts need each other, serves, and takes them
+down in reverse. Nothing else in the package constructs a collaborator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from aiohttp import ClientSession, web
+
+from gateway import __version__
+from gateway.approvals import desk
+from gateway.canonical import Json
+from gateway.clock import now
+from gateway.decisionlog.log import DecisionLog, Entry
+from gateway.decisionlog.signer import CheckpointSigner
+from gateway.decisionlog.sqlite import SqliteDecisionLog
+from gateway.errors import GatewayError, Misconfigured
+from gateway.graph.build import admit_yield
+from gateway.graph.resolver import SandboxResolver
+from gateway.identity.development import DevIssuer, development_issuer
+from gateway.identity.issuers import Issuer, KeySource
+from gateway.identity.jwks import RemoteKeys
+from gateway.identity.keys import StaticKeys
+from gateway.identity.replay import SqliteSeenTokens
+from gateway.identity.verifier import TokenVerifier
+from gateway.keys import KeyRing
+from gateway.launch import LaunchService
+from gateway.lifecycle.approval import Approval
+from gateway.lifecycle.execution import Execution
+from gateway.lifecycle.hub import EventHub
+from gateway.lifecycle.observation import Observer
+from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.readiness import Readiness
+from gateway.lifecycle.recovery import Recovery
+from gateway.metrics import Metrics
+from gateway.model import LaunchState, PolicyVersion
+from gateway.network.binder import UnsafeUnenforcedBinder
+from gateway.policy.findings import Finding
+from gateway.policy.reload import PolicyWatcher
+from gateway.runs.local import UnsafeLocalExecutor
+from gateway.runs.supervisor import RunSupervisor
+from gateway.sandbox.layers import available_layers
+from gateway.sandbox.spec import LAYERS
+from gateway.settings import Settings
+from gateway.store import launches
+from gateway.store.database import Database
+from gateway.surfaces.http.operating import Operating
+from gateway.surfaces.http.server import make_server
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that serves: where, and with which parts."""
+
+    url: str
+    parts: Parts
+    readiness: Readiness
+    checkpoint_now: Callable[[], Awaitable[str]]  # sign what the log holds at this moment
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Gateway]:
+    """Build, recover, serve; at the end stop taking requests first and close the store last.
+
+    Raises ``Misconfigured`` when something that this environment demands is missing.
+    """
+    async with AsyncExitStack() as stack:
+        parts, signer = await _parts(settings, stack)
+        layers = await asyncio.to_thread(available_layers)
+        _demand_layers(settings, layers)
+        observer = Observer(parts)
+        supervisor = RunSupervisor(
+            lambda: UnsafeLocalExecutor(settings.sandbox, settings.runs),
+            settings.runs,
+            admit_yield=admit_yield,
+            observe=observer.observe,
+        )
+        stack.push_async_callback(supervisor.close)
+        execution = Execution(parts, supervisor)
+        stack.push_async_callback(execution.close)
+        approval = Approval(parts, execution)
+        service = LaunchService(parts, execution, approval)
+        stack.push_async_callback(service.close)
+        recovery = Recovery(parts, execution, approval)
+        await _say_started(parts, layers)
+        stack.push_async_callback(_say_stopped, parts)
+        await recovery.at_start()
+        stack.push_async_callback(_cancel, asyncio.create_task(recovery.run(), name="recovery"))
+        readiness = Readiness(parts, signer, layers)
+        metrics = Metrics()
+        server = make_server(
+            parts,
+            service,
+            approval,
+            Operating(readiness.report, metrics, partial(_measure, parts, metrics)),
+        )
+        url = await _listen(server, settings, stack)
+        _log.info("serving", url=url, environment=settings.environment)
+        yield Gateway(url, parts, readiness, signer.checkpoint_now)
+
+
+async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, CheckpointSigner]:
+    """Build what the stages share, in the order in which parts need each other."""
+    binder = UnsafeUnenforcedBinder(settings.environment)
+    developer = development_issuer(settings, settings.keys_dir)
+    keys = await asyncio.to_thread(KeyRing.open, settings.keys_dir)
+    database = await Database.open(
+        settings.database, within_seconds=settings.log.append_within_seconds
+    )
+    stack.push_async_callback(database.close)
+    await database.schema((*launches.SCHEMA, *desk.SCHEMA))
+    log = await SqliteDecisionLog.open(
+        database,
+        keys,
+        origin=settings.log.origin,
+        labels={"gateway": __version__, "environment": settings.environment},
+    )
+    signer = CheckpointSigner(
+        settings.database,
+        log,
+        settings.keys_dir,
+        settings.log.origin,
+        settings.log.checkpoint_seconds,
+    )
+    await signer.start()
+    stack.push_async_callback(signer.stop)
+    verifier = await _verifier(settings, developer, database, stack)
+    watcher = PolicyWatcher(
+        settings.policy.directory,
+        settings.policy,
+        on_loaded=partial(_policy_loaded, log),
+        on_refused=partial(_policy_refused, log),
+    )
+    await watcher.start()
+    stack.push_async_callback(watcher.stop)
+    parts = Parts(
+        settings=settings,
+        keys=keys,
+        database=database,
+        log=log,
+        verifier=verifier,
+        policy=watcher,
+        resolver=SandboxResolver(
+            settings.sandbox, settings.code_dir, keys.installation, _required(settings)
+        ),
+        binder=binder,
+        hub=EventHub(),
+        clock=now,
+        public_key=lambda: signer.public_key,
+    )
+    return parts, signer
+
+
+async def _verifier(
+    settings: Settings, developer: DevIssuer | None, database: Database, stack: AsyncExitStack
+) -> TokenVerifier:
+    session = await stack.enter_async_context(ClientSession())
+    rows = (*settings.identity.issuers, *((developer.row(),) if developer else ()))
+    if not rows:
+        raise Misconfigured(
+            "no_issuer",
+            "no issuer is configured, so nobody could ask for anything; list one under "
+            "[[identity.issuers]] or set SLUICE_IDENTITY__DEVELOPMENT_ISSUER=true",
+            field="identity.issuers",
+        )
+    issuers = []
+    for row in rows:
+        source: KeySource = StaticKeys(row.keys)
+        if row.jwks_url is not None:
+            remote = RemoteKeys(row.jwks_url, session)
+            stack.push_async_callback(remote.close)
+            source = remote
+        issuers.append(Issuer.from_settings(row, source))
+    seen = await SqliteSeenTokens.open(database)
+    return TokenVerifier(issuers, leeway_seconds=settings.identity.leeway_seconds, seen=seen)
+
+
+async def _listen(server: web.Application, settings: Settings, stack: AsyncExitStack) -> str:
+    runner = web.AppRunner(server, shutdown_timeout=settings.http.stop_within_seconds)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, settings.http.host, settings.http.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise Misconfigured(
+            "address_unavailable",
+            f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}",
+            field="http.port",
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _required(settings: Settings) -> frozenset[str]:
+    strict = settings.environment == "production" or settings.sandbox.require_all_layers
+    return frozenset(LAYERS) if strict else frozenset()
+
+
+def _demand_layers(settings: Settings, layers: Mapping[str, bool]) -> None:
+    missing = sorted(name for name in _required(settings) if not layers.get(name))
+    if missing:
+        raise Misconfigured(
+            "sandbox_layers_missing",
+            f"this machine lacks sandbox layers that are demanded: {', '.join(missing)}",
+            step="resolve",
+        )
+
+
+async def _say_started(parts: Parts, layers: Mapping[str, bool]) -> None:
+    async with parts.policy.lease() as policy:
+        revision = policy.snapshot.version.to_json()
+    entries = [
+        Entry(
+            "gateway.started",
+            {"version": __version__, "policy": revision, "sandbox_layers": dict(layers)},
+        )
+    ]
+    if warning := getattr(parts.binder, "warning", ""):
+        entries.append(Entry("enforcement.unsafe", {"warning": warning}))
+        _log.warning("enforcement_unsafe", detail=warning)
+    await parts.log.append_all(entries)
+
+
+async def _say_stopped(parts: Parts) -> None:
+    with suppress(GatewayError):  # a store that fails now has said so before
+        await parts.log.append(Entry("gateway.stopped", {}))
+
+
+async def _policy_loaded(log: DecisionLog, version: PolicyVersion) -> None:
+    await log.append(Entry("policy.loaded", version.to_json()))
+    _log.info("policy_loaded", revision=version.revision)
+
+
+async def _policy_refused(log: DecisionLog, findings: Sequence[Finding]) -> None:
+    shown: list[Json] = [str(finding) for finding in findings[:20]]
+    await log.append(Entry("policy.refused", {"findings": shown}))
+    _log.error("policy_refused", findings=shown)
+
+
+async def _measure(parts: Parts, metrics: Metrics) -> None:
+    counts = await parts.database.read(launches.count_by_state)
+    for state in LaunchState:
+        metrics.launches.labels(state.value).set(counts.get(state.value, 0))
+    metrics.log_size.set(parts.log.size)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

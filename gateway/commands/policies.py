@@ -1,0 +1,42 @@
+"""Commands on the policy folder: they need no gateway."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rich.console import Console
+
+from gateway.commands.display import safe
+from gateway.policy import testing
+
+
+async def check(arguments: argparse.Namespace, console: Console) -> int:
+    """Check Rego and data as the gateway would when it loads them."""
+    findings = await testing.check(arguments.directory)
+    if arguments.json:
+        value = [{"file": f.file, "line": f.line, "reason": f.reason} for f in findings]
+        print(json.dumps(value, indent=2))  # noqa: T201 -- a command's output
+        return 1 if findings else 0
+    for finding in findings:
+        place = f"{finding.file}:{finding.line}" if finding.line else str(finding.file)
+        console.print(f"[red]{safe(place)}[/]: {safe(finding.reason)}", soft_wrap=True)
+    if not findings:
+        console.print(f"policy in {safe(arguments.directory)} is sound")
+    return 1 if findings else 0
+
+
+async def test(arguments: argparse.Namespace, console: Console) -> int:
+    """Run the policy's own tests."""
+    report = await testing.run_tests(arguments.directory)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))  # noqa: T201 -- a command's output
+        return 0 if report.ok else 1
+    for result in report.results:
+        if not result.passed or arguments.verbose:
+            mark = "[green]pass[/]" if result.passed else "[bold red]FAIL[/]"
+            place = f"{result.file}:{result.line}"
+            console.print(f"{mark}  {safe(result.name)}  {safe(place)}  {safe(result.reason)}")
+    failed = sum(1 for result in report.results if not result.passed)
+    console.print(f"policy tests: {len(report.results) - failed} passed, {failed} failed")
+    return 0 if report.ok else 1

@@ -1,0 +1,1 @@
+"""The decision log: append, checkpoint, prove, verify, export."""

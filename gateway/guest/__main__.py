@@ -1,0 +1,48 @@
+"""Start the guest: ``python -I -S -B /guest/__main__.py resolve|serve TREE WORKDIR``.
+
+The folder may stand anywhere and under any name: it is loaded as the package ``sluice_guest``
+without touching ``sys.path``, on which the pipeline's modules come first.
+"""
+
+import importlib.util
+import os
+import sys
+
+CHANNEL_FD = 3
+SPEC_FD = 4
+
+
+def _load() -> None:
+    folder = os.path.dirname(os.path.abspath(__file__))
+    spec = importlib.util.spec_from_file_location(
+        "sluice_guest", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+    )
+    if spec is None or spec.loader is None:
+        sys.exit("the guest's own files are missing")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["sluice_guest"] = module
+    spec.loader.exec_module(module)
+
+
+def main() -> None:
+    """Read the spec and do what ``MODE`` says."""
+    import json
+
+    _load()
+    mode, tree, workdir = sys.argv[1:]
+    with open(SPEC_FD, encoding="utf-8") as stream:
+        spec = json.load(stream)
+    if mode == "resolve":
+        from sluice_guest.resolve import resolve  # type: ignore[import-not-found]
+
+        resolve(spec, tree, workdir, CHANNEL_FD)
+    elif mode == "serve":
+        from sluice_guest.serve import serve  # type: ignore[import-not-found]
+
+        serve(spec, tree, workdir, CHANNEL_FD)
+    else:
+        sys.exit(f"no mode {mode!r}")
+
+
+if __name__ == "__main__":
+    main()

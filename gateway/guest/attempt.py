@@ -1,0 +1,185 @@
+"""One attempt, in a process of its own: rebuild exactly the approved task, run it, say how it went.
+
+The checks here find drift (a task that depends on the clock, on files, on the environment). They
+guard nothing against a hostile pipeline, which could skip them; that is what the walls are for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+from luigi.task import DynamicRequirements, flatten
+from luigi.worker import DequeQueue, TaskProcess
+
+from .failure import Failure, describe
+from .pinned import load_module
+from .walk import Walk
+
+_EXPLANATION = 8_192
+_TEXT = 2_048
+_OUTPUTS = 64
+_PENDING, _FAILED = "PENDING", "FAILED"
+
+
+class Work:
+    """What an attempt needs to know of the launch; made in the warm process, used in children."""
+
+    def __init__(self, spec: dict[str, Any], tree: str) -> None:
+        self._spec = spec
+        self._tree = tree
+
+    def do(self, operation: str, payload: int, log: int, report: int) -> None:
+        """Do one operation in this process, which is the attempt's own."""
+        os.dup2(log, 1, inheritable=True)
+        os.dup2(log, 2, inheritable=True)
+        os.close(log)
+        random.seed()
+        with os.fdopen(payload, "rb") as stream:
+            stream.seek(0)
+            order = json.load(stream)
+        reporter = Report(report)
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+        if operation == "run":
+            reporter.line({"result": self._run(order["node"], reporter)})
+        else:
+            reporter.line({"complete": [self._probe(node) for node in order["nodes"]]})
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def _walk(self) -> Walk:
+        return Walk(self._tree, self._spec["max_nodes"], self._spec["max_edges"])
+
+    def _rebuild(self, node: dict[str, Any]) -> Any:
+        """Return the approved task; raises ``Failure`` (``drift``) when it comes out different."""
+        load_module(node["module"], self._tree)
+        walk = self._walk()
+        task = walk.build(node["family"], node["parameters"])
+        now = walk.describe(task)
+        for what, approved, rebuilt in (
+            ("module", node["module"], now["module"]),
+            ("family", node["family"], now["family"]),
+            ("parameters", node["parameters"], now["parameters"]),
+            ("task id", node["task_id"], now["task_id"]),
+        ):
+            if approved != rebuilt:
+                raise Failure("drift", f"the {what} of {node['family']} changed since approval")
+        return task
+
+    def _run(self, node: dict[str, Any], reporter: Report) -> dict[str, Any]:
+        try:
+            task = self._rebuild(node)
+            required = sorted({dep.task_id for dep in task.deps()})
+            if required != sorted(set(node["deps"])):
+                message = f"{node['family']} requires other tasks than were approved"
+                raise Failure("drift", message)
+        except Exception as error:
+            return _result(_FAILED, _because(error))
+        yielded: list[Any] = []
+        if task.run is not None:
+            task.run = _remembering(task.run, yielded)
+        results: Any = DequeQueue()
+        process = TaskProcess(
+            task,
+            "sluice",
+            results,
+            reporter,
+            check_unfulfilled_deps=False,
+            check_complete_on_run=True,
+        )
+        process.run()
+        _, status, explanation, _, _ = results.get()
+        result = _result(status, explanation)
+        if status == _PENDING:
+            try:
+                walk = self._walk()
+                roots = walk.add(flatten(yielded[-1]))
+                result["yields"] = {"roots": roots, "nodes": walk.records}
+            except Failure as failure:
+                return _result(_FAILED, failure.message)
+        else:
+            result["outputs"] = list(_paths(task))
+        return result
+
+    def _probe(self, node: dict[str, Any]) -> bool | str:
+        try:
+            return bool(self._rebuild(node).complete())
+        except Exception as error:
+            return _because(error)
+
+
+class Report:
+    """Luigi's status reporter, as lines on a pipe instead of calls to a scheduler."""
+
+    scheduler_messages = None
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def line(self, value: dict[str, Any]) -> None:
+        """Write one JSON line, whole."""
+        data = json.dumps(value).encode() + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def update_progress_percentage(self, percentage: float) -> None:
+        """Pass on ``task.set_progress_percentage``."""
+        self.line({"progress": max(0, min(100, int(percentage)))})
+
+    def update_status_message(self, message: object) -> None:
+        """Pass on ``task.set_status_message``."""
+        self.line({"message": str(message)[:_TEXT]})
+
+    def update_tracking_url(self, tracking_url: object) -> None:
+        """Pass on ``task.set_tracking_url``."""
+        self.line({"tracking_url": str(tracking_url)[:_TEXT]})
+
+    def decrease_running_resources(self, decrease_resources: object) -> None:
+        """Do nothing: a run's resources were approved as they are, and stay held to the end."""
+
+
+def _remembering(run: Callable[[], Any], yielded: list[Any]) -> Callable[[], Any]:
+    """Wrap ``run`` so that what it yielded last is known: Luigi's result drops private values."""
+
+    def wrapped() -> Any:
+        made = run()
+        return _replay(made, yielded) if isinstance(made, Generator) else made
+
+    return wrapped
+
+
+def _replay(made: Generator[Any, Any, Any], yielded: list[Any]) -> Iterator[Any]:
+    answer = None
+    while True:
+        try:
+            requirement = made.send(answer)
+        except StopIteration:
+            return
+        if isinstance(requirement, DynamicRequirements):
+            yielded[:] = [requirement.requirements]
+        else:
+            yielded[:] = [requirement]
+        answer = yield requirement
+
+
+def _paths(task: Any) -> Iterable[str]:
+    try:
+        targets = flatten(task.output())
+    except Exception:
+        return []
+    paths = (getattr(target, "path", None) for target in targets[:_OUTPUTS])
+    return [path[:_TEXT] for path in paths if isinstance(path, str)]
+
+
+def _result(status: str, explanation: object) -> dict[str, Any]:
+    text = "" if explanation is None else str(explanation)[-_EXPLANATION:]
+    return {"status": status, "explanation": text, "outputs": [], "yields": None}
+
+
+def _because(error: BaseException) -> str:
+    return error.message if isinstance(error, Failure) else describe(error)

@@ -1,0 +1,51 @@
+"""Import Luigi and the pipeline so that nothing but code and given parameters decides a task.
+
+Luigi reads ``luigi.cfg`` from the working directory and /etc, and variables that name further
+files; any of them can change a parameter's default. Here they are all forgotten before the
+pipeline is imported (Luigi 3.8.1, ``luigi/configuration``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from . import tree_digest
+from .failure import wrap
+
+_VARIABLES = ("LUIGI_CONFIG_PATH", "LUIGI_CONFIG_PARSER")
+
+
+def prepare(spec: dict[str, object], tree: str, workdir: str) -> None:
+    """Check the code, pin the configuration, import the pipeline, go to the working folder.
+
+    Raises ``Failure``: ``code_changed``, ``import_failed``, ``memory``.
+    """
+    tree_digest.check(tree, str(spec["code_digest"]))
+    sys.path.extend(str(path) for path in spec["site_packages"])  # type: ignore[attr-defined]
+    _pin_luigi()
+    sys.path.insert(0, tree)
+    load_module(str(spec["module"]), tree)
+    os.chdir(workdir)
+
+
+def load_module(name: str, tree: str) -> None:
+    """Import one module of the pipeline."""
+    try:
+        importlib.import_module(name)
+    except BaseException as error:  # a pipeline may raise anything, SystemExit included
+        raise wrap("import_failed", f"importing {name}", error, tree) from error
+
+
+def _pin_luigi() -> None:
+    os.chdir("/")
+    for name in _VARIABLES:
+        os.environ.pop(name, None)
+    import luigi.configuration
+    from luigi.configuration import LuigiConfigParser, LuigiTomlParser
+
+    for parser in (LuigiConfigParser, LuigiTomlParser):
+        parser._config_paths = []
+        parser._instance = None
+    luigi.configuration.get_config().set("core", "autoload_range", "false")

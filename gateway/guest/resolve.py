@@ -1,0 +1,37 @@
+"""``resolve``: one root task becomes records of its whole graph, on a descriptor, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from .failure import Failure, describe, place
+from .pinned import prepare
+
+
+def resolve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None:
+    """Write the graph, or why there is none, to ``channel``, and end without ceremony."""
+    os.set_inheritable(channel, False)
+    try:
+        answer = _graph(spec, tree, workdir)
+    except Failure as failure:
+        answer = {"error": failure.to_json()}
+    except RecursionError as error:
+        failure = Failure("requires_failed", describe(error), place(error, tree))
+        answer = {"error": failure.to_json()}
+    except MemoryError:
+        answer = {"error": Failure("memory", "the pipeline ran out of memory").to_json()}
+    with os.fdopen(channel, "wb") as stream:
+        stream.write(json.dumps(answer).encode())
+    os._exit(0)  # nothing that the pipeline registered for the end runs
+
+
+def _graph(spec: dict[str, Any], tree: str, workdir: str) -> dict[str, Any]:
+    prepare(spec, tree, workdir)
+    from .walk import Walk
+
+    walk = Walk(tree, spec["max_nodes"], spec["max_edges"])
+    root = walk.build(spec["family"], spec["parameters"])
+    (index,) = walk.add([root])
+    return {"root": index, "nodes": walk.records}

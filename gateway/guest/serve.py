@@ -1,0 +1,134 @@
+"""``serve``: the warm process. Imports the pipeline once, forks a process for each attempt.
+
+It holds no thread, so forking is safe; it never builds a task itself, so an attempt finds the
+pipeline as a fresh import left it. It ends, and with it every attempt, when its socket is closed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from . import enclose
+from .failure import Failure
+from .pinned import prepare
+
+_PACKET = 1 << 16
+_DESCRIPTORS = 3  # payload, log, report
+
+
+@dataclass
+class _Running:
+    """An attempt under way."""
+
+    attempt: str
+    warden: int  # process id
+    watch: int  # its pidfd
+    lifeline: int  # our end; closing it ends the attempt
+
+
+def serve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None:
+    """Answer packets until the socket is closed."""
+    link = socket.socket(fileno=channel)
+    link.set_inheritable(False)
+    try:
+        prepare(spec, tree, workdir)
+        from . import attempt
+    except Failure as failure:
+        _say(link, {"event": "failed", "code": failure.code, "reason": _sentence(failure)})
+        os._exit(1)
+    gc.collect()
+    gc.freeze()
+    _say(link, {"event": "ready", "layers": {"nested_namespaces": enclose.can_nest()}})
+    _Server(link, attempt.Work(spec, tree)).run()
+    os._exit(0)
+
+
+class _Server:
+    def __init__(self, link: socket.socket, work: Any) -> None:
+        self._link = link
+        self._work = work
+        self._running: dict[str, _Running] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(link, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Take what comes, packets and ends, one at a time."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._ended(key.data)
+                elif not self._packet():
+                    return
+
+    def _packet(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._link, _PACKET, _DESCRIPTORS)
+        if not data:
+            return False
+        message = json.loads(data)
+        try:
+            if message["op"] == "kill":
+                running = self._running.get(message["attempt"])
+                if running is not None and running.lifeline >= 0:
+                    os.close(running.lifeline)
+                    running.lifeline = -1
+            else:
+                self._start(message["op"], message["attempt"], descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return True
+
+    def _start(self, operation: str, attempt: str, descriptors: list[int]) -> None:
+        payload, log, report = descriptors
+        lifeline, ours = os.pipe()
+        strangers = [ours, *(item.lifeline for item in self._running.values())]
+        watches = [item.watch for item in self._running.values()]
+
+        def work() -> None:
+            self._selector.close()
+            self._link.close()
+            for descriptor in (*strangers, *watches):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._work.do(operation, payload, log, report)
+
+        try:
+            warden = enclose.fork_enclosed(work, lifeline)
+        except OSError:
+            os.close(ours)
+            _say(self._link, {"event": "exited", "attempt": attempt, "code": 71, "signal": None})
+            return
+        finally:
+            os.close(lifeline)
+        watch = os.pidfd_open(warden)
+        running = _Running(attempt, warden, watch, ours)
+        self._running[attempt] = running
+        self._selector.register(watch, selectors.EVENT_READ, running)
+
+    def _ended(self, running: _Running) -> None:
+        self._selector.unregister(running.watch)
+        _, status = os.waitpid(running.warden, 0)
+        os.close(running.watch)
+        if running.lifeline >= 0:
+            os.close(running.lifeline)
+        del self._running[running.attempt]
+        code, signal = enclose.outcome(status)
+        event = {"event": "exited", "attempt": running.attempt, "code": code, "signal": signal}
+        _say(self._link, event)
+
+
+def _sentence(failure: Failure) -> str:
+    return f"{failure.message} ({failure.where})" if failure.where else failure.message
+
+
+def _say(link: socket.socket, message: dict[str, object]) -> None:
+    try:
+        link.send(json.dumps(message).encode())
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the gateway has gone; process 1 takes every attempt along

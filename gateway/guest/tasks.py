@@ -1,0 +1,168 @@
+"""Tasks from texts and back: every parameter explicit, private ones included.
+
+Luigi's ``to_str_params`` leaves private parameters out, so a round trip through it returns their
+defaults (Luigi 3.8.1, task.py). Here each value goes through its own Parameter.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import luigi
+from luigi.parameter import ParameterVisibility
+from luigi.task_register import Register, TaskClassAmbigiousException, TaskClassNotFoundException
+
+from .failure import Failure, describe, place, wrap
+
+_NO_DEFAULT = object()
+
+
+def find(family: str) -> Any:
+    """Return the task class of a family; raises ``Failure`` with the nearest name."""
+    try:
+        return Register.get_task_cls(family)
+    except TaskClassAmbigiousException:
+        raise Failure(
+            "family_ambiguous", f"two task classes are called {family}: give one a namespace"
+        ) from None
+    except TaskClassNotFoundException:
+        near = difflib.get_close_matches(family, Register.task_names(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise Failure("family_unknown", f"the module defines no task {family}{hint}") from None
+
+
+class Families:
+    """What is the same for all tasks of a class, looked up once."""
+
+    def __init__(self, tree: str) -> None:
+        self.tree = tree
+        self._parameters: dict[Any, list[tuple[str, Any, bool]]] = {}
+        self._defaults: dict[Any, Any] = {}
+        self._rebuilt: dict[tuple[int, str], Any] = {}
+
+    def parameters(self, cls: Any) -> list[tuple[str, Any, bool]]:
+        """Return name, Parameter and whether it is private, for each parameter of a class."""
+        known = self._parameters.get(cls)
+        if known is None:
+            known = [
+                (name, item, item.visibility != ParameterVisibility.PUBLIC)
+                for name, item in cls.get_params()
+            ]
+            self._parameters[cls] = known
+        return known
+
+    def build(self, family: str, texts: Mapping[str, str]) -> Any:
+        """Make the task that ``texts`` describe; what they leave out takes its default.
+
+        Raises ``Failure``: ``family_...``, ``parameter_...``, ``task_invalid``.
+        """
+        cls = find(family)
+        parameters = self.parameters(cls)
+        names = [name for name, _, _ in parameters]
+        for name in texts:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise Failure("parameter_unknown", f"{family} has no parameter {name}{hint}")
+        values = {}
+        for name, item, _ in parameters:
+            if name in texts:
+                values[name] = self._read(family, name, item, texts[name])
+            elif self._default(cls, name, item) is _NO_DEFAULT:
+                raise Failure("parameter_missing", f"{family} needs a value for {name}")
+        try:
+            return cls(**values)
+        except BaseException as error:
+            raise wrap("task_invalid", f"making {family}", error, self.tree) from error
+
+    def texts(self, task: Any) -> dict[str, tuple[str, bool]]:
+        """Return text and privacy of each parameter; raises ``Failure`` if a text says too little."""
+        family = task.get_task_family()
+        found = {}
+        for name, item, private in self.parameters(type(task)):
+            value = task.param_kwargs[name]
+            try:
+                text = item.serialize(value)
+            except Exception as error:
+                raise wrap(
+                    "parameter_invalid", f"writing {family}.{name} as text", error, self.tree
+                ) from error
+            if not isinstance(text, str) or not self._says_all(type(task), name, item, value, text):
+                raise Failure(
+                    "parameter_invalid",
+                    f"{family}.{name} has a value that cannot be read back from its text"
+                    f" ({type(value).__name__} in a {type(item).__name__})",
+                )
+            found[name] = (text, private)
+        return found
+
+    def _read(self, family: str, name: str, item: Any, text: str) -> Any:
+        """Parse one text. The text of the default is the default: ``None`` is written as a word."""
+        default = self._default(find(family), name, item)
+        if default is not _NO_DEFAULT and _serialized(item, default) == text:
+            return default
+        try:
+            return item.parse(text)
+        except Exception as error:
+            # Never the error's own text: it quotes the value, which may be masked.
+            message = f"{family}.{name} cannot be read as {type(item).__name__}"
+            raise Failure("parameter_invalid", message, place(error, self.tree)) from error
+
+    def _says_all(self, cls: Any, name: str, item: Any, value: Any, text: str) -> bool:
+        key = (id(item), text)
+        if key not in self._rebuilt:
+            try:
+                self._rebuilt[key] = item.serialize(item.normalize(item.parse(text))) == text
+            except Exception:
+                self._rebuilt[key] = False
+        if self._rebuilt[key] and value is not None:
+            return True
+        default = self._default(cls, name, item)
+        if default is not _NO_DEFAULT and _serialized(item, default) == text:
+            return True
+        try:
+            return bool(value is None and item.parse(text) is None)
+        except Exception:
+            return False
+
+    def _default(self, cls: Any, name: str, item: Any) -> Any:
+        key = (cls, name)
+        if key not in self._defaults:
+            family = cls.get_task_family()
+            try:
+                has = item.has_task_value(family, name)
+                self._defaults[key] = item.task_value(family, name) if has else _NO_DEFAULT
+            except Exception as error:
+                raise Failure(
+                    "parameter_invalid",
+                    f"the default of {family}.{name} fails: {describe(error)}",
+                    place(error, self.tree),
+                ) from error
+        return self._defaults[key]
+
+
+def kind(task: Any) -> str:
+    """Return ``external``, ``wrapper`` or ``task``, as Luigi's worker would treat it.
+
+    A wrapper with a ``run`` or ``complete`` of its own does work, so it is a task.
+    """
+    if task.run is None or task.run == NotImplemented:
+        return "external"
+    cls = type(task)
+    if (
+        isinstance(task, luigi.WrapperTask)
+        and cls.run is luigi.Task.run
+        and cls.complete is luigi.WrapperTask.complete
+    ):
+        return "wrapper"
+    return "task"
+
+
+def _serialized(item: Any, value: Any) -> str | None:
+    try:
+        text = item.serialize(value)
+    except Exception:
+        return None
+    return text if isinstance(text, str) else None

@@ -1,0 +1,315 @@
+"""Steps 4 and 5: what policy says about a plan, and the entry that makes it durable.
+
+``judge`` is asked three times in a launch's life: when it is decided, when an approval is used,
+and when it starts under a newer policy. It reads history, asks, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+from gateway.approvals import desk
+from gateway.canonical import Json, encode, sha256
+from gateway.clock import new_id, rfc3339
+from gateway.decisionlog.log import Entry
+from gateway.errors import GatewayError, Rejected
+from gateway.graph.classes import propagate
+from gateway.graph.resolver import Resolution, SandboxResolver
+from gateway.lifecycle.parts import Parts
+from gateway.model import (
+    Decision,
+    LaunchRequest,
+    LaunchState,
+    Plan,
+    Principal,
+    Receipt,
+    TaskGraph,
+    Violation,
+)
+from gateway.network.profiles import profiles
+from gateway.policy.decide import LoadedPolicy
+from gateway.store import launches
+from gateway.store.launches import LaunchRecord
+
+_NEXT = {
+    "allow": LaunchState.QUEUED,
+    "deny": LaunchState.DENIED,
+    "needs_approval": LaunchState.AWAITING_APPROVAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A decision, the plan it speaks of, and the facts that policy saw beside the graph."""
+
+    decision: Decision
+    plan: Plan
+    graph: TaskGraph  # with the classes that today's destinations give it
+    facts: Mapping[str, Json]
+
+
+async def read_history(parts: Parts, principal: Principal, pipeline: str) -> dict[str, Json]:
+    """Return ``input.history``: exact counts from the store."""
+    moment = parts.clock()
+    return await parts.database.read(
+        partial(
+            launches.history,
+            subject=principal.subject.account,
+            pipeline=pipeline,
+            hour_ago=rfc3339(moment - timedelta(hours=1)),
+            day_ago=rfc3339(moment - timedelta(days=1)),
+        )
+    )
+
+
+async def judge_launch(
+    parts: Parts,
+    policy: LoadedPolicy,
+    launch_id: str,
+    principal: Principal,
+    request: LaunchRequest,
+    graph: TaskGraph,
+    *,
+    expires_at: str | None = None,
+) -> Judged:
+    """Judge one graph with this moment's history.
+
+    ``expires_at`` is given when a plan is judged again, so that the same plan has the same digest.
+    """
+    moment = parts.clock()
+    lifetime = timedelta(minutes=parts.settings.approvals.expire_minutes)
+    return await judge(
+        policy,
+        launch_id,
+        principal,
+        request,
+        graph,
+        history=await read_history(parts, principal, request.pipeline),
+        now=rfc3339(moment),
+        enforcement=parts.binder.enforcement,
+        expires_at=expires_at or rfc3339(moment + lifetime),
+    )
+
+
+async def judge(
+    policy: LoadedPolicy,
+    launch_id: str,
+    principal: Principal,
+    request: LaunchRequest,
+    graph: TaskGraph,
+    *,
+    history: Mapping[str, Json],
+    now: str,
+    enforcement: str,
+    expires_at: str,
+) -> Judged:
+    """Ask policy about one graph. ``request.parameters`` are masked here.
+
+    Raises ``Retryable`` when policy cannot answer; then nothing is allowed.
+    """
+    data = policy.snapshot.data
+    pipeline = data.pipelines[request.pipeline]
+    graph = replace(
+        graph,
+        nodes=propagate(
+            graph.nodes,
+            emits={name: item.emits for name, item in data.destinations.items()},
+            base=pipeline.workspace.classes if pipeline.workspace.keep else (),
+            declassified=declassified(pipeline, graph.code_digest),
+        ),
+    )
+    decision = await policy.decide(
+        principal,
+        request,
+        graph,
+        parameters=request.parameters,
+        history=history,
+        now=now,
+        enforcement=enforcement,
+    )
+    known = all(name in data.destinations for n in graph.nodes.values() for name in n.egress)
+    bound = profiles(graph, destination_catalogue(policy)) if known else {}
+    plan = Plan(
+        launch_id=launch_id,
+        pipeline=request.pipeline,
+        parameters=request.parameters,
+        graph_digest=graph.digest,
+        code_digest=graph.code_digest,
+        profiles=tuple(sorted({item.name for item in bound.values()})),
+        enforcement=enforcement,
+        policy_revision=decision.policy.revision,
+        expires_at=expires_at,
+    )
+    facts: dict[str, Json] = {"history": history, "time": now, "enforcement": enforcement}
+    return Judged(decision, plan, graph, facts)
+
+
+async def resolve(
+    resolver: SandboxResolver, policy: LoadedPolicy, request: LaunchRequest
+) -> Resolution:
+    """Step 3: ask Luigi, in the sandbox, for the graph of a catalogued pipeline.
+
+    Raises ``Rejected`` when it has none, ``Retryable`` when it cannot be asked now.
+    """
+    data = policy.snapshot.data
+    pipeline = data.pipelines[request.pipeline]
+    workspace = pipeline.workspace
+    return await resolver.resolve(
+        source=Path(pipeline.source),
+        module=pipeline.module,
+        family=pipeline.task,
+        parameters=request.parameters,
+        shown=pipeline.shown,
+        emits={name: item.emits for name, item in data.destinations.items()},
+        base_classes=workspace.classes if workspace.keep else (),
+    )
+
+
+def destination_catalogue(policy: LoadedPolicy) -> dict[str, Mapping[str, Json]]:
+    """Return every destination as ``network`` reads it."""
+    return {name: item.to_json() for name, item in policy.snapshot.data.destinations.items()}
+
+
+def declassified(pipeline: Any, code_digest: str) -> dict[str, frozenset[str]]:  # noqa: ANN401 -- policy.data.Pipeline
+    """Return the classes that each family may shed, for exactly the code that security listed."""
+    return {
+        item.family: frozenset(item.classes)
+        for item in pipeline.declassify
+        if item.code_digest == code_digest
+    }
+
+
+def unresolved(policy: LoadedPolicy, error: GatewayError) -> Decision:
+    """Return the denial of a launch that policy could not be asked about."""
+    rule = "graph_unresolvable" if isinstance(error, Rejected) else error.code
+    hint = "try again" if error.retryable else "correct the pipeline or the parameters"
+    return _refusal(policy, rule, error.public_message, f"{hint}; nothing has run")
+
+
+def broken(policy: LoadedPolicy) -> Decision:
+    """Return the denial that follows a fault of the gateway itself: fail closed."""
+    message = "the gateway failed while it decided; the operator's log has the details"
+    return _refusal(policy, "gateway_fault", message, "try again, or tell the operator")
+
+
+def _refusal(policy: LoadedPolicy, rule: str, message: str, remediation: str) -> Decision:
+    return Decision(
+        id=new_id(),
+        verdict="deny",
+        policy=policy.snapshot.version,
+        violations=(Violation(rule=rule, message=message, remediation=remediation),),
+    )
+
+
+async def record_decision(
+    parts: Parts, record: LaunchRecord, judged: Judged, metrics: Mapping[str, Json]
+) -> Receipt:
+    """Step 5: the decision, the graph, the new state and what waits for people, in one commit."""
+    decision, plan, graph = judged.decision, judged.plan, judged.graph
+    data = encode(graph.to_json())
+    seal = parts.keys.seal({key: dict(values) for key, values in graph.sealed.items()}, record.id)
+    now = rfc3339(parts.clock())
+    entry = decision_entry(
+        decision,
+        record,
+        policy_input=judged.facts,
+        plan=plan,
+        graph={
+            "digest": graph.digest,
+            "ref": sha256(data),
+            "tasks": len(graph.nodes),
+            "edges": graph.edges,
+        },
+        metrics=metrics,
+    )
+
+    def change(connection: Connection, seq: int) -> None:
+        launches.transition(
+            connection,
+            record.id,
+            _NEXT[decision.verdict],
+            now,
+            decision=decision_json(decision),
+            plan=plan.to_json(),
+            graph_ref=sha256(data),
+            decision_seq=seq,
+        )
+        if decision.verdict == "deny":
+            return
+        launches.put_graph(connection, record.id, data, seal)
+        if decision.verdict == "needs_approval":
+            needs = [need.to_json() for need in decision.needs]
+            desk.open_request(connection, record.id, plan.plan_digest, needs, plan.expires_at)
+
+    return await parts.log.append(entry, change=change)
+
+
+async def record_refusal(parts: Parts, record: LaunchRecord, decision: Decision) -> Receipt:
+    """Step 5 for a launch that has no graph: the denial and its reason, durable."""
+    now = rfc3339(parts.clock())
+
+    def change(connection: Connection, seq: int) -> None:
+        launches.transition(
+            connection,
+            record.id,
+            LaunchState.DENIED,
+            now,
+            decision=decision_json(decision),
+            decision_seq=seq,
+        )
+
+    return await parts.log.append(decision_entry(decision, record, policy_input={}), change=change)
+
+
+def decision_json(decision: Decision) -> dict[str, Json]:
+    """Return a decision as the API, the store and the log show it."""
+    return {
+        "id": decision.id,
+        "verdict": decision.verdict,
+        "policy": decision.policy.to_json(),
+        "violations": [item.to_json() for item in decision.violations],
+        "needs": [item.to_json() for item in decision.needs],
+    }
+
+
+def decision_entry(
+    decision: Decision,
+    record: LaunchRecord,
+    *,
+    policy_input: Mapping[str, Json],
+    plan: Plan | None = None,
+    graph: Mapping[str, Json] | None = None,
+    metrics: Mapping[str, Json] | None = None,
+) -> Entry:
+    """Return the log entry of a decision: a superset of OPA's decision event."""
+    return Entry(
+        event=f"decision.{decision.verdict}",
+        launch_id=record.id,
+        decision_id=decision.id,
+        requested_by=record.principal.to_json(),
+        body={
+            "bundles": {"sluice": decision.policy.to_json()},
+            "path": "sluice/launch" if graph else "sluice/admit",
+            "input": {
+                "pipeline": record.pipeline,
+                "parameters": dict(record.parameters),
+                "reason": record.reason,
+                "surface": record.surface,
+                **policy_input,
+            },
+            "result": {
+                "verdict": decision.verdict,
+                "violations": [item.to_json() for item in decision.violations],
+                "needs": [item.to_json() for item in decision.needs],
+            },
+            "plan": plan.to_json() if plan else None,
+            "graph": dict(graph) if graph else None,
+            "metrics": dict(metrics or {}),
+        },
+    )

@@ -1,0 +1,145 @@
+"""Step 9: what a run does goes to the log and its rows before the run goes on.
+
+The supervisor awaits ``observe`` before its next act, so a task never starts, and an outcome is
+never believed, without a durable entry. Progress is the exception: it is shown and forgotten.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from sqlite3 import Connection
+
+import structlog
+
+from gateway.canonical import Json
+from gateway.clock import rfc3339
+from gateway.decisionlog.log import Entry
+from gateway.lifecycle.parts import Parts
+from gateway.model import LaunchState
+from gateway.runs.events import (
+    NodesAdded,
+    RunEvent,
+    RunFinished,
+    RunStarted,
+    TaskFinished,
+    TaskProgress,
+    TaskRefused,
+    TaskStarted,
+)
+from gateway.store import launches
+from gateway.store.launches import TaskRow
+
+_log = structlog.get_logger()
+_END = {
+    "succeeded": LaunchState.SUCCEEDED,
+    "failed": LaunchState.FAILED,
+    "cancelled": LaunchState.CANCELLED,
+}
+
+
+class Observer:
+    """Writes each run event to the log, with the rows that follow from it."""
+
+    def __init__(self, parts: Parts) -> None:
+        """``parts`` gives the log, the store and the hub."""
+        self._parts = parts
+
+    async def observe(self, event: RunEvent) -> None:
+        """Make one event durable. Raises ``GatewayError`` when that failed: the run then stops."""
+        match event:
+            case TaskProgress():
+                self._parts.hub.tell(event.launch_id, event.to_json())
+                return
+            case RunStarted():
+                await self._run_started(event)
+            case TaskStarted():
+                await self._task(event.launch_id, "task.started", event.key, event.attempt, {})
+            case TaskFinished():
+                await self._task_finished(event)
+            case TaskRefused():
+                body: dict[str, Json] = {"task": event.key, "reason": event.reason}
+                await self._append(event.launch_id, "task.refused", body)
+            case NodesAdded():
+                nodes: list[Json] = [node.to_json() for node in event.nodes]
+                body = {"task": event.yielder, "nodes": nodes}
+                await self._append(event.launch_id, "task.yielded", body)
+            case RunFinished():
+                await self._run_finished(event)
+        self._parts.hub.wake(event.launch_id)
+
+    async def _run_started(self, event: RunStarted) -> None:
+        now = rfc3339(self._parts.clock())
+        body: dict[str, Json] = {
+            "enforcement": self._parts.binder.enforcement,
+            "warning": getattr(self._parts.binder, "warning", ""),
+            "layers": dict(event.layers),
+            "complete_already": list(event.skipped),
+        }
+        record = await self._parts.database.read(partial(launches.get, launch_id=event.launch_id))
+        again = record.state is LaunchState.RUNNING
+
+        def change(connection: Connection, _: int) -> None:
+            if not again:
+                launches.transition(connection, event.launch_id, LaunchState.RUNNING, now)
+            for key in event.skipped:
+                row = TaskRow(key, 0, "done", "complete already", (), now)
+                launches.put_task(connection, event.launch_id, row)
+
+        entry = Entry("run.recovered" if again else "run.started", body, launch_id=event.launch_id)
+        await self._parts.log.append(entry, change=change)
+
+    async def _task_finished(self, event: TaskFinished) -> None:
+        more: dict[str, Json] = {
+            "status": event.status,
+            "explanation": event.explanation,
+            "outputs": list(event.outputs),
+            "milliseconds": round(event.seconds * 1000),
+        }
+        await self._task(event.launch_id, "task.finished", event.key, event.attempt, more)
+
+    async def _task(
+        self, launch_id: str, name: str, key: str, attempt: int, more: dict[str, Json]
+    ) -> None:
+        now = rfc3339(self._parts.clock())
+        outputs = tuple(str(path) for path in more.get("outputs", ()))  # type: ignore[union-attr]
+        state = str(more.get("status", "running")).lower()
+        row = TaskRow(key, attempt, state, str(more.get("explanation", "")), outputs, now)
+        entry = Entry(name, {"task": key, "attempt": attempt, **more}, launch_id=launch_id)
+        await self._parts.log.append(
+            entry, change=lambda connection, _: launches.put_task(connection, launch_id, row)
+        )
+
+    async def _run_finished(self, event: RunFinished) -> None:
+        now = rfc3339(self._parts.clock())
+        target = _END[event.status]
+        body: dict[str, Json] = {
+            "status": event.status,
+            "reason": event.reason,
+            "outputs": list(event.outputs),
+            "counts": dict(event.counts),
+        }
+
+        def change(connection: Connection, _: int) -> None:
+            record = launches.get(connection, event.launch_id)
+            end = target
+            if record.state is LaunchState.CANCELLING:
+                end = LaunchState.CANCELLED  # it was asked to stop: that is what happened to it
+            elif end is LaunchState.CANCELLED:
+                end = LaunchState.FAILED  # the supervisor stopped it: nobody had asked
+            launches.transition(
+                connection,
+                event.launch_id,
+                end,
+                now,
+                outcome=event.reason,
+                outputs=event.outputs,
+                tasks=event.counts,
+            )
+            launches.forget_sealed(connection, event.launch_id)
+
+        name = "launch.cancelled" if event.status == "cancelled" else "run.finished"
+        await self._parts.log.append(Entry(name, body, launch_id=event.launch_id), change=change)
+        _log.info("run_finished", launch_id=event.launch_id, status=event.status)
+
+    async def _append(self, launch_id: str, name: str, body: dict[str, Json]) -> None:
+        await self._parts.log.append(Entry(name, body, launch_id=launch_id))

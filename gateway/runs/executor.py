@@ -1,0 +1,120 @@
+"""The seam behind which tasks become processes: here, on a cluster, wherever.
+
+An executor serves one run. It obeys ``run`` and ``kill`` and decides nothing; Luigi does, through
+the driver. What it MUST hold, and ``tests/contract/test_contract_executor.py`` asks of every one:
+
+1. ``run`` returns only when nothing of the attempt is alive any more, whatever ended it.
+2. Two attempts of one task are never alive at once: a later one waits for the former one's end.
+3. A task that declares no egress has no network; any other has the reach of its profile, or the
+   executor says in ``warning`` that it enforces none.
+4. What a task says is bounded and parsed strictly; nonsense is a failed attempt with a reason.
+5. After a crash of the gateway, ``prepare`` waits until nothing of the old run is alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from gateway.canonical import Json
+from gateway.model import Receipt, TaskGraph, TaskNode
+from gateway.runs.protocol import AttemptStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """All that a run needs to know. ``receipt`` is the log's word that it was decided.
+
+    ``done`` holds the keys that this launch finished before a restart, ``attempts`` the last
+    attempt number of each task, ``declassifying`` the tasks that are never skipped as complete.
+    """
+
+    launch_id: str
+    graph: TaskGraph
+    code_path: Path
+    code_digest: str
+    module: str
+    workspace: Path
+    scratch: Path
+    receipt: Receipt
+    done: frozenset[str] = frozenset()
+    declassifying: frozenset[str] = frozenset()
+    attempts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One task as its own process needs it: with all parameters in clear, so never logged."""
+
+    node: TaskNode
+    parameters: Mapping[str, str] = field(repr=False)
+    deps: tuple[str, ...]  # Luigi task ids of the approved dependencies, for the drift check
+
+    @staticmethod
+    def of(graph: TaskGraph, key: str) -> Assignment:
+        """Return the task ``key`` of ``graph``."""
+        node = graph.nodes[key]
+        deps = (graph.nodes[dep] for dep in node.deps)
+        return Assignment(
+            node=node,
+            parameters=graph.clear_parameters(key),
+            deps=tuple(dep.task_id for dep in deps if dep.kind != "possible"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended. ``yields`` is raw and unapproved; it comes with ``PENDING`` only."""
+
+    status: AttemptStatus
+    explanation: str = ""
+    outputs: tuple[str, ...] = ()
+    yields: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a running task said: a percentage, a message or an address to follow it."""
+
+    percent: int | None = None
+    message: str | None = None
+    tracking_url: str | None = None
+
+
+class Executor(Protocol):
+    """Runs the tasks of one run."""
+
+    enforcement: str
+    """Who enforces network policy on the tasks: ``none``, ``cilium``."""
+
+    warning: str
+    """What an operator must know about that; empty when nothing is missing."""
+
+    @property
+    def layers(self) -> Mapping[str, Json]:
+        """The walls between a task and the machine, after ``prepare``."""
+        ...
+
+    async def prepare(self, order: RunOrder) -> None:
+        """Make ready. Raises ``GatewayError`` when the code cannot be run at all."""
+        ...
+
+    async def probe(self, tasks: Sequence[Assignment]) -> Mapping[str, bool | str]:
+        """Ask each task's ``complete()`` with its own reach: its answer, or what it raised."""
+        ...
+
+    async def run(
+        self, task: Assignment, attempt: int, report: Callable[[Progress], None]
+    ) -> Outcome:
+        """Run one attempt to its end. Never raises for what the task did."""
+        ...
+
+    async def kill(self, key: str, attempt: int) -> None:
+        """End an attempt, surely and soon; ``run`` then returns. One that has ended is ignored."""
+        ...
+
+    async def close(self) -> None:
+        """End everything, and return when nothing of the run is alive."""
+        ...

@@ -1,0 +1,149 @@
+"""One run, from its order to its end: prepare, ask what is complete, then do what Luigi says.
+
+Whatever ends a run, it returns only when nothing of it is alive, and after telling why it ended.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+
+import structlog
+
+from gateway.errors import GatewayError, IntegrityViolation, Retryable
+from gateway.runs.attempts import TIMED_OUT, AdmitYield, Attempts
+from gateway.runs.book import Book
+from gateway.runs.events import RunFinished, RunStarted, RunStatus, TaskFinished
+from gateway.runs.executor import Executor, Outcome, RunOrder
+from gateway.runs.halt import CancelledByRequest, GatewayStopping, Halt, StoppedError
+from gateway.runs.link import DriverLink
+from gateway.runs.protocol import Finished, Kill, PlanSettings, Settled, Start
+from gateway.runs.teller import Observe, Teller
+from gateway.settings import RunSettings
+
+REBUILDS = 3  # of a driver that died, in one run
+
+_log = structlog.get_logger(__name__)
+
+
+class Run:
+    """Carries out one order."""
+
+    def __init__(
+        self,
+        order: RunOrder,
+        executor: Executor,
+        settings: RunSettings,
+        admit_yield: AdmitYield,
+        observe: Observe,
+    ) -> None:
+        """The executor is this run's alone, and is closed by it."""
+        self._order = order
+        self._executor = executor
+        self._book = Book(order, settings.retry_count)
+        self._halt = Halt()
+        self._teller = Teller(order.launch_id, observe, self._halt)
+        self._attempts = Attempts(
+            self._book,
+            executor,
+            self._teller,
+            self._halt,
+            admit_yield,
+            settings.task_timeout_seconds,
+        )
+        self._settings = PlanSettings(
+            parallel_tasks=settings.parallel_tasks,
+            retry_count=settings.retry_count,
+            retry_delay=settings.retry_delay_seconds,
+            task_timeout=settings.task_timeout_seconds,
+        )
+
+    def stop(self, why: Exception) -> None:
+        """End the run because of ``why``; ``carry`` then returns within seconds."""
+        self._halt.stop(why)
+
+    async def carry(self, place: AbstractAsyncContextManager[None]) -> None:
+        """Wait for ``place``, run in it, and tell how it ended. Raises nothing."""
+        halt = self._halt
+        async with AsyncExitStack() as stack:
+            try:
+                await halt.unless_stopped(stack.enter_async_context(place))
+                status, reason = await self._run()
+            except StoppedError:
+                status, reason = await self._wind_down()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it ends the run
+                halt.stop(error)
+                status, reason = await self._wind_down()
+            finally:
+                await self._executor.close()
+                await self._teller.close()
+            if not isinstance(halt.why, GatewayStopping):
+                await self._tell_end(status, reason)
+
+    async def _run(self) -> tuple[RunStatus, str]:
+        book, halt = self._book, self._halt
+        nodes = tuple(self._order.graph.nodes.values())
+        await halt.unless_stopped(self._executor.prepare(self._order))
+        answers = await halt.unless_stopped(self._executor.probe(book.questions(nodes)))
+        book.answer(nodes, answers)
+        skipped = tuple(node.key for node in nodes if node.key in book.skipped)
+        await self._teller.tell(RunStarted(self._order.launch_id, self._executor.layers, skipped))
+        return book.verdict(await self._drive())
+
+    async def _drive(self) -> Finished:
+        """Have drivers schedule the plan until one has finished it.
+
+        What ran when a driver died is left to end first. So no task runs twice at once, and none
+        in excess of what Luigi would allow.
+        """
+        for _ in range(1 + REBUILDS):
+            link = await DriverLink.start(self._order.scratch / "driver.log")
+            try:
+                link.send(self._book.plan(self._settings))
+                finished = await self._obey(link)
+            finally:
+                await link.close()
+            await self._halt.unless_stopped(self._attempts.finish())
+            if finished:
+                return finished
+            _log.warning("driver_died", launch_id=self._order.launch_id)
+        raise Retryable(
+            "driver_lost", "the run's scheduler process died again and again", step="run"
+        )
+
+    async def _obey(self, link: DriverLink) -> Finished | None:
+        """Do what the driver says; return its last word, or None when it died before that."""
+        while message := await self._halt.unless_stopped(link.receive()):
+            match message:
+                case Start(node, attempt):
+                    self._attempts.begin(node, attempt, link.send)
+                case Kill(node, attempt):
+                    self._attempts.end(node, attempt, TIMED_OUT)
+                case Settled(node):
+                    self._book.ended(node, Outcome("DONE"))
+                    await self._teller.tell(TaskFinished(self._order.launch_id, node, 0, "DONE"))
+                case Finished():
+                    return message
+                case _:
+                    raise IntegrityViolation(
+                        "driver_protocol", "the run's scheduler spoke out of turn", step="run"
+                    )
+        return None
+
+    async def _wind_down(self) -> tuple[RunStatus, str]:
+        """End what runs, and say how a run that was stopped ended."""
+        why = self._halt.why
+        await self._attempts.end_all("the run was stopped")
+        if isinstance(why, CancelledByRequest):
+            return "cancelled", str(why) or "cancelled"
+        if isinstance(why, GatewayError):
+            _log.warning("run_stopped", launch_id=self._order.launch_id, detail=str(why))
+            return "failed", why.public_message
+        if not isinstance(why, GatewayStopping):
+            _log.error("run_broken", launch_id=self._order.launch_id, exc_info=why)
+        return "failed", "an internal error stopped the run"
+
+    async def _tell_end(self, status: RunStatus, reason: str) -> None:
+        book = self._book
+        end = RunFinished(self._order.launch_id, status, reason, book.outputs(), book.counts())
+        with suppress(StoppedError):  # then it has no end yet, and recovery finds it
+            await self._teller.tell(end)

@@ -1,0 +1,1 @@
+"""Durable state: small files, and the SQLite database that log, launches and approvals share."""

@@ -1,0 +1,34 @@
+"""The operator's log: JSON lines, or coloured text on a terminal. Never the decision log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal, TextIO
+
+import structlog
+
+
+def configure(
+    format_: Literal["auto", "json", "console"], level: str, stream: TextIO | None = None
+) -> None:
+    """Set up structlog once; on standard error by default: standard output belongs to commands."""
+    out = stream or sys.stderr
+    terminal = format_ == "console" or (format_ == "auto" and out.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )

@@ -47,7 +47,9 @@ class IssuerSettings(Section):
 
     issuer: str = Field(description="Exact value of the `iss` claim.")
     audience: str = Field("sluice", description="Exact value of the `aud` claim.")
-    algorithms: tuple[str, ...] = Field(("EdDSA", "ES256", "RS256"), min_length=1)
+    algorithms: tuple[str, ...] = Field(
+        ("EdDSA", "ES256", "RS256"), min_length=1, description="Allowed `alg` headers."
+    )
     types: tuple[str, ...] = Field(("at+jwt", "JWT"), description="Allowed `typ` headers.")
     jwks_url: str | None = Field(None, description="Remote key set; https, or http on loopback.")
     keys: tuple[dict[str, Any], ...] = Field((), description="Static public keys, as JWKs.")
@@ -67,30 +69,30 @@ class IssuerSettings(Section):
 class IdentitySettings(Section):
     """Whose tokens are believed."""
 
-    issuers: tuple[IssuerSettings, ...] = ()
+    issuers: tuple[IssuerSettings, ...] = Field((), description="Table of issuers; see below.")
     development_issuer: bool = Field(
         False, description="Trust tokens of `sluice token`; refused in production."
     )
-    leeway_seconds: int = Field(30, ge=0, le=30)
+    leeway_seconds: int = Field(30, ge=0, le=30, description="For clocks that differ.")
 
 
 class AdmitSettings(Section):
     """Bounds on asking, before anything is resolved."""
 
     launches_per_minute: int = Field(60, ge=1, description="Per principal and chain.")
-    idempotency_hours: int = Field(24, ge=1)
+    idempotency_hours: int = Field(24, ge=1, description="How long a key is remembered.")
 
 
 class SandboxSettings(Section):
     """Bounds on code that we did not write."""
 
     resolve_seconds: float = Field(20.0, gt=0, description="Wall clock for one resolve.")
-    resolve_cpu_seconds: int = Field(15, ge=1)
-    resolve_memory_mb: int = Field(2048, ge=64)
-    task_memory_mb: int = Field(4096, ge=64)
-    task_cpu_seconds: int = Field(3600, ge=1)
+    resolve_cpu_seconds: int = Field(15, ge=1, description="CPU time of one resolve.")
+    resolve_memory_mb: int = Field(2048, ge=64, description="Address space of one resolve.")
+    task_memory_mb: int = Field(4096, ge=64, description="Address space of one task.")
+    task_cpu_seconds: int = Field(3600, ge=1, description="CPU time of one task.")
     max_file_mb: int = Field(1024, ge=1, description="Largest file that pipeline code may write.")
-    max_processes: int = Field(256, ge=8)
+    max_processes: int = Field(256, ge=8, description="Processes of one sandbox.")
     max_nodes: int = Field(5000, ge=1, description="Largest graph, in tasks.")
     max_edges: int = Field(50_000, ge=1, description="Largest graph, in dependencies.")
     require_all_layers: bool = Field(
@@ -101,7 +103,7 @@ class SandboxSettings(Section):
 class PolicySettings(Section):
     """Where policy lives, and how long one question may take."""
 
-    directory: Path = Field(Path("policies"))
+    directory: Path = Field(Path("policies"), description="Rego, tests and data.")
     deadline_seconds: float = Field(5.0, gt=0, description="For one decision.")
     memory_mb: int = Field(1024, ge=64, description="Of the policy worker process.")
     reload_seconds: float = Field(1.0, gt=0, description="How often files are looked at.")
@@ -112,7 +114,9 @@ class LogSettings(Section):
 
     origin: str = Field("sluice.local/log", description="Name of this log in its checkpoints.")
     append_within_seconds: float = Field(5.0, gt=0, description="Then: 503 outcome_unknown.")
-    checkpoint_seconds: float = Field(1.0, gt=0)
+    checkpoint_seconds: float = Field(
+        1.0, gt=0, description="How often a checkpoint is signed while there is something new."
+    )
 
 
 class ApprovalSettings(Section):
@@ -128,7 +132,7 @@ class RunSettings(Section):
     parallel_tasks: int = Field(4, ge=1, description="Tasks at once in one run.")
     parallel_runs: int = Field(8, ge=1, description="Runs at once; others stay queued.")
     retry_count: int = Field(2, ge=1, description="Failures until Luigi disables a task.")
-    retry_delay_seconds: float = Field(1.0, ge=0)
+    retry_delay_seconds: float = Field(1.0, ge=0, description="Before a failed task runs again.")
     task_timeout_seconds: int = Field(0, ge=0, description="Luigi's worker timeout; 0 is none.")
     keep_log_bytes: int = Field(1_048_576, ge=1024, description="Of each task attempt.")
 
@@ -136,10 +140,18 @@ class RunSettings(Section):
 class Settings(Section):
     """Everything that an operator can set."""
 
-    environment: Environment = "development"
-    state_dir: Path = Field(Path("state"), description="Database, keys, code trees, workspaces.")
-    log_format: Literal["auto", "json", "console"] = "auto"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    environment: Environment = Field(
+        "development", description="`production` refuses development stand-ins and missing layers."
+    )
+    state_dir: Path = Field(
+        Path("state"), description="Folder of database, keys, code trees and workspaces."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Of the operator's log; `auto` is text on a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level of the operator's log."
+    )
     http: HttpSettings = HttpSettings()  # type: ignore[call-arg]
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     admit: AdmitSettings = AdmitSettings()  # type: ignore[call-arg]

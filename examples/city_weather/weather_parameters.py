@@ -23,30 +23,6 @@ class Unit(enum.Enum):
         return degrees if self is Unit.FAHRENHEIT else (degrees - 32) * 5 / 9
 
 
-class FromOpenData:
-    """The parameters of every task that stands, at whatever distance, on downloaded files."""
-
-    source = luigi.Parameter(
-        default="http://127.0.0.1:8731",
-        significant=False,
-        description="base address of the open-data server",
-    )
-    api_key = luigi.Parameter(
-        default="",
-        significant=False,
-        visibility=ParameterVisibility.PRIVATE,
-        description="key for the open-data server, where it asks for one",
-    )
-
-
-class InUnit:
-    """The parameter of every task that writes temperatures for people."""
-
-    unit = luigi.EnumParameter(
-        enum=Unit, default=Unit.CELSIUS, description="unit of temperatures: CELSIUS or FAHRENHEIT"
-    )
-
-
 class InPeriod:
     """The parameters of every task that looks at some months of the daily records."""
 
@@ -74,6 +50,14 @@ class InPeriod:
         return f"{self.start:%Y-%m}-{self.months}m"
 
 
+class InUnit:
+    """The parameter of every task that writes temperatures for people."""
+
+    unit = luigi.EnumParameter(
+        enum=Unit, default=Unit.CELSIUS, description="unit of temperatures: CELSIUS or FAHRENHEIT"
+    )
+
+
 class TopDays:
     """The parameter of every task that lists extreme days."""
 
@@ -84,4 +68,20 @@ class TopDays:
         max_value=31,
         right_op=operator.le,
         description="how many days each list of extremes has;",
+    )
+
+
+class FromOpenData:
+    """The parameters of every task that stands, at whatever distance, on downloaded files."""
+
+    source = luigi.Parameter(
+        default="http://127.0.0.1:8731",
+        significant=False,
+        description="base address of the open-data server",
+    )
+    api_key = luigi.Parameter(
+        default="",
+        significant=False,
+        visibility=ParameterVisibility.PRIVATE,
+        description="key for the open-data server, where it asks for one",
     )

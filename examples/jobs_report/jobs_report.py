@@ -32,16 +32,6 @@ ALL = "nonfarm"
 LARGEST_DOWNLOAD = 8 * 1024 * 1024  # bytes
 
 
-class FromOpenData:
-    """The parameter of every task that stands on the downloaded file."""
-
-    source = luigi.Parameter(
-        default="http://127.0.0.1:8731",
-        significant=False,
-        description="base address of the open-data server",
-    )
-
-
 class InYear:
     """The parameters of every task that measures a year."""
 
@@ -64,6 +54,16 @@ class ForSectors:
     def chosen(self):
         """A short part of file names, the same for the same sectors in the same order."""
         return hashlib.sha256(json.dumps(self.sectors).encode()).hexdigest()[:8]
+
+
+class FromOpenData:
+    """The parameter of every task that stands on the downloaded file."""
+
+    source = luigi.Parameter(
+        default="http://127.0.0.1:8731",
+        significant=False,
+        description="base address of the open-data server",
+    )
 
 
 class FetchEmployment(FromOpenData, luigi.Task):

@@ -22,7 +22,7 @@ LARGEST_ANSWER = 64 * 1024  # bytes
 
 
 class OfState:
-    """The parameters of every task that stands on the table of airports."""
+    """The parameters of every task that works on one state's airports."""
 
     state = luigi.Parameter(default="WA", description="two letters of the state to export")
     source = luigi.Parameter(

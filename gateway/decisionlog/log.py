@@ -63,7 +63,7 @@ class DecisionLog(Protocol):
         ...
 
     async def entry(self, seq: int) -> LogEntry:
-        """Return one entry. Raises ``NotFound``, or ``IntegrityViolation`` as ``authentic`` does."""
+        """Return one entry. Raises ``NotFound`` or ``IntegrityViolation``."""
         ...
 
     async def receipt(self, seq: int) -> Receipt:

@@ -4,7 +4,7 @@ A node ``(level, index)`` is the root of the complete subtree over the leaves
 ``index * 2**level`` up to, without it, ``(index + 1) * 2**level``. Only complete subtrees are
 stored, so a node never changes once written, and any root or proof reads O(log n) of them.
 
-Proofs are verified by ``verifier.py``, which shares nothing with this module but the two hashes.
+Proofs are verified in ``verifier``, which stands alone; this module borrows its hashes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.decisionlog.verifier import EMPTY_ROOT, node_hash, split
+from gateway.decisionlog.verifier.proofs import EMPTY_ROOT, node_hash, split
 
 ReadNode = Callable[[int, int], bytes]
 Node = tuple[int, int, bytes]

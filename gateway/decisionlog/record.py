@@ -41,13 +41,32 @@ def clean(value: Json, depth: int = 0) -> Json:
     if depth > MAX_DEPTH:
         raise Rejected("entry_too_deep", f"a log entry nests at most {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        copy = {_clean_text(key): clean(item, depth + 1) for key, item in value.items()}
-        if len(copy) != len(value):
-            raise Rejected("entry_keys_collide", "two keys of a log entry are the same when shown")
-        return copy
+        return _clean_object(value, depth)
     if isinstance(value, list | tuple):
         return [clean(item, depth + 1) for item in value]
     return value
+
+
+def _clean_object(value: Mapping[str, Json], depth: int = 0) -> dict[str, Json]:
+    copy = {_clean_text(key): clean(item, depth + 1) for key, item in value.items()}
+    if len(copy) != len(value):
+        raise Rejected("entry_keys_collide", "two keys of a log entry are the same when shown")
+    return copy
+
+
+def clean_entry(entry: Entry) -> Entry:
+    """Return a copy of ``entry`` that is fit to be logged, and that nobody else holds.
+
+    Raises ``ValueError`` for an unknown event, and what ``clean`` raises.
+    """
+    events.code(entry.event)
+    return Entry(
+        event=entry.event,
+        body=_clean_object(entry.body),
+        launch_id=entry.launch_id and _clean_text(entry.launch_id),
+        decision_id=entry.decision_id and _clean_text(entry.decision_id),
+        requested_by=None if entry.requested_by is None else _clean_object(entry.requested_by),
+    )
 
 
 def encode_entry(entry: Entry, seq: int, labels: Json) -> tuple[str, bytes]:

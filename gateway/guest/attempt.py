@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
+import luigi
 from luigi.task import DynamicRequirements, flatten
 from luigi.worker import DequeQueue, TaskProcess
 
@@ -45,6 +46,7 @@ class Work:
             order = json.load(stream)
         reporter = Report(report)
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+        logging.getLogger("luigi-interface").addFilter(_name_tasks)
         if operation == "run":
             reporter.line({"result": self._run(order["node"], reporter)})
         else:
@@ -165,6 +167,15 @@ def _replay(made: Generator[Any, Any, Any], yielded: list[Any]) -> Iterator[Any]
         else:
             yielded[:] = [requirement]
         answer = yield requirement
+
+
+def _name_tasks(record: logging.LogRecord) -> bool:
+    """Let Luigi's log lines name a task's family only: they spell out every parameter."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            item.get_task_family() if isinstance(item, luigi.Task) else item for item in record.args
+        )
+    return True
 
 
 def _paths(task: Any) -> Iterable[str]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 
 from . import tree_digest
 from .failure import wrap
 
+# Luigi's warnings that write out every parameter of a task, masked ones included.
+_REVEALING = ("Task .* without outputs", 'Parameter ".*" with value')
 _VARIABLES = ("LUIGI_CONFIG_PATH", "LUIGI_CONFIG_PARSER")
 
 
@@ -49,3 +52,5 @@ def _pin_luigi() -> None:
         parser._config_paths = []
         parser._instance = None
     luigi.configuration.get_config().set("core", "autoload_range", "false")
+    for text in _REVEALING:
+        warnings.filterwarnings("ignore", message=text)

@@ -58,7 +58,7 @@ async def fetch_keys(session: ClientSession, url: URL, timeout_seconds: float) -
         raise FetchFailed(f"no complete answer within {timeout_seconds} s") from error
     except (ClientError, OSError, ValueError, RuntimeError) as error:  # Runtime: session closed
         raise FetchFailed(f"{type(error).__name__}: {error}") from error
-    # A set of a hundred RSA keys takes tens of milliseconds to read: not on the event loop.
+    # A hundred RSA keys take some ten milliseconds to read: not on the event loop.
     return await asyncio.to_thread(_parse, body)
 
 

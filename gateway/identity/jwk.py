@@ -16,7 +16,7 @@ from jwt.exceptions import PyJWTError
 from gateway.identity.strict import is_name
 
 MIN_RSA_BITS = 2048  # NIST SP 800-131A; RFC 7518 section 3.3
-MAX_RSA_BITS = 8192  # beyond, one verification would stall the event loop
+MAX_RSA_BITS = 8192  # beyond, verifying takes too long for the event loop
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 # By key type and curve: RFC 7518 section 3.1, RFC 8037 section 3.1.

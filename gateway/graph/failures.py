@@ -1,0 +1,83 @@
+"""Why a pipeline has no graph: one error for the caller, a closed table of reasons behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from gateway.errors import Unprocessable
+
+DETAILS: Mapping[str, str] = {
+    "source_unusable": "correct the pipeline's source folder",
+    "source_too_large": "keep data and virtual environments out of the pipeline's source folder",
+    "code_changed": "launch again",
+    "import_failed": "correct the module; it is imported without network and without credentials",
+    "family_unknown": "correct the name of the task",
+    "family_ambiguous": "give one of the two a task_namespace",
+    "parameter_unknown": "correct the name of the parameter",
+    "parameter_missing": "give it, or declare a default",
+    "parameter_invalid": "correct the value, or use a parameter type that can hold it",
+    "task_invalid": "correct the task",
+    "requires_failed": "correct requires(); it runs without network and without credentials",
+    "egress_invalid": "correct the declaration of egress",
+    "may_yield_invalid": "correct the declaration of may_yield",
+    "too_many_tasks": "split the pipeline, or ask an operator to raise sandbox.max_nodes",
+    "too_many_edges": "split the pipeline, or ask an operator to raise sandbox.max_edges",
+    "cycle": "remove one of these dependencies",
+    "luigi_id_collision": "make the parameters significant, or give both tasks the same values",
+    "memory": "build the graph with less memory, or ask an operator for sandbox.resolve_memory_mb",
+    "resolve_timeout": "do the work in run(), not at import or in requires()",
+    "resolve_cpu": "do the work in run(), not at import or in requires()",
+    "result_too_large": "split the pipeline, or shorten its parameters",
+    "result_invalid": "leave the resolver's descriptors alone; names must be plain ASCII",
+    "ended_early": "do not end the process at import or in requires()",
+}
+
+_MESSAGE_LENGTH = 1_000
+_SHORT = 4  # a shorter value is hidden as a whole word only: it may be part of any word
+_HIDDEN = "(hidden)"
+_CONTROL = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
+
+
+class Unresolvable(Unprocessable):
+    """The pipeline has no graph. ``detail`` is a key of ``DETAILS``; ``where`` a line of theirs."""
+
+    def __init__(self, detail: str, message: str, where: str = "", diagnostics: str = "") -> None:
+        """Join what is wrong, where, and the way out into ``public_message``."""
+        place = f" ({where})" if where else ""
+        super().__init__(
+            "graph_unresolvable",
+            f"{message}{place}; {DETAILS[detail]}",
+            step="resolve",
+            diagnostics=f"{detail}: {diagnostics}" if diagnostics else detail,
+        )
+        self.detail = detail
+        self.where = where
+
+
+class Secrets:
+    """The values that no text may repeat: those of a launch that are not allow-listed."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        """Keep the values, and their forms in Python's messages."""
+        forms = {form for value in values if value for form in (value, repr(value)[1:-1])}
+        patterns = [
+            re.escape(form) if len(form) >= _SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
+            for form in sorted(forms, key=lambda form: (-len(form), form))
+        ]
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
+
+    def hide(self, text: str) -> str:
+        """Return ``text`` without the values."""
+        return self._pattern.sub(_HIDDEN, text) if self._pattern else text
+
+
+def from_guest(error: object, secrets: Secrets) -> Unresolvable:
+    """Turn the guest's word on why there is no graph into an error; the guest may lie."""
+    if isinstance(error, dict) and error.get("code") in DETAILS:
+        message, where = (
+            secrets.hide(_CONTROL.sub(" ", text))[:_MESSAGE_LENGTH]
+            for text in (str(error.get("message", "")), str(error.get("where", "")))
+        )
+        return Unresolvable(error["code"], message or "the pipeline gave no reason", where)
+    return Unresolvable("result_invalid", "the pipeline's process gave no usable answer")

@@ -1,0 +1,172 @@
+"""A compiled policy, as far as checks need it: OPA's intermediate representation (``plan.json``).
+
+Local variables are numbered over the whole plan; 0 is ``input`` and 1 is ``data``. The form is
+documented at OPA's "Intermediate Representation"; rego-cpp 1.5.2 writes a part of it. Whatever is
+not known here is refused, so that a new compiler cannot slip past a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INPUT, DATA = 0, 1
+
+# The fields of each statement that hold the number of a local: which are given a value by it, and
+# which are read. Fields that hold operands say themselves whether they are locals.
+_GIVEN: Mapping[str, tuple[str, ...]] = {
+    "ArrayAppendStmt": (),
+    "AssignIntStmt": ("target",),
+    "AssignVarOnceStmt": ("target",),
+    "AssignVarStmt": ("target",),
+    "BlockStmt": (),
+    "BreakStmt": (),
+    "CallStmt": ("result",),
+    "DotStmt": ("target",),
+    "EqualStmt": (),
+    "IsArrayStmt": (),
+    "IsDefinedStmt": (),
+    "IsObjectStmt": (),
+    "IsSetStmt": (),
+    "IsUndefinedStmt": (),
+    "LenStmt": ("target",),
+    "MakeArrayStmt": ("target",),
+    "MakeNullStmt": ("target",),
+    "MakeNumberIntStmt": ("target",),
+    "MakeNumberRefStmt": ("target",),
+    "MakeObjectStmt": ("target",),
+    "MakeSetStmt": ("target",),
+    "NopStmt": (),
+    "NotEqualStmt": (),
+    "NotStmt": (),
+    "ObjectInsertOnceStmt": (),
+    "ObjectInsertStmt": (),
+    "ObjectMergeStmt": ("target",),
+    "ResetLocalStmt": (),
+    "ReturnLocalStmt": (),
+    "ScanStmt": ("key", "value"),
+    "SetAddStmt": (),
+    "WithStmt": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement, where it came from, and the statements inside it."""
+
+    kind: str
+    fields: Mapping[str, Any]
+    file: str
+    line: int  # from 1
+    inner: tuple[Statement, ...]
+
+    def given(self) -> list[int]:
+        """Return the locals to which this statement gives a value."""
+        return [self.fields[name] for name in _GIVEN.get(self.kind, ()) if name in self.fields]
+
+    def operands(self) -> list[Mapping[str, Any]]:
+        """Return every operand: ``{"type": "local" | "string_index" | ..., "value": ...}``."""
+        found: list[Mapping[str, Any]] = []
+        for value in self.fields.values():
+            items = value if isinstance(value, list) else [value]
+            found += [item for item in items if isinstance(item, dict) and "type" in item]
+        return found
+
+    def used(self) -> list[int]:
+        """Return the locals that this statement reads."""
+        found: list[int] = [item["value"] for item in self.operands() if item["type"] == "local"]
+        if self.kind in ("ScanStmt", "WithStmt"):
+            name = "source" if self.kind == "ScanStmt" else "local"
+            found += [self.fields[name]] if isinstance(self.fields.get(name), int) else []
+        return found
+
+    def walk(self) -> Iterator[Statement]:
+        """Yield this statement and all inside it."""
+        yield self
+        for statement in self.inner:
+            yield from statement.walk()
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One rule or function: ``name`` as in ``data.sluice.task.deny``."""
+
+    name: str
+    params: tuple[int, ...]
+    result: int
+    statements: tuple[Statement, ...]
+
+    def walk(self) -> Iterator[Statement]:
+        """Yield every statement."""
+        for statement in self.statements:
+            yield from statement.walk()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The file and line where it is first defined."""
+        first = self.statements[0]
+        return first.file, first.line
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All functions by name, the constants, and the arity of each builtin that is called."""
+
+    functions: Mapping[str, Function]
+    strings: tuple[str, ...]
+    builtins: Mapping[str, int]
+
+    def constant(self, operand: Mapping[str, Any]) -> str | None:
+        """Return the text of a constant operand; None when it is computed."""
+        if operand["type"] == "string_index":
+            index: int = operand["value"]
+            return self.strings[index]
+        if operand["type"] == "string":
+            return str(operand["value"]).strip('"')
+        return None
+
+
+def read_plan(raw: Mapping[str, Any]) -> Plan:
+    """Read ``plan.json``. Raises ``KeyError``, ``TypeError`` or ``IndexError`` on another form."""
+    static = raw["static"]
+    files = [item["value"] for item in static["files"]]
+    functions = {}
+    for item in raw["funcs"]["funcs"]:
+        reader = _Reader(files)
+        statements = reader.blocks(item["blocks"])
+        name = item["name"].removeprefix("g0.")
+        functions[name] = Function(name, tuple(item["params"]), item["return"], statements)
+    return Plan(
+        functions=functions,
+        strings=tuple(item["value"] for item in static["strings"]),
+        builtins={
+            item["name"]: len(item["decl"].get("args", ()))
+            for item in static.get("builtin_funcs", ())
+        },
+    )
+
+
+class _Reader:
+    """Carries the last known place along: some statements have none of their own."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+        self.file = ""
+        self.line = 0
+
+    def blocks(self, blocks: list[Any]) -> tuple[Statement, ...]:
+        return tuple(self.statement(item) for block in blocks for item in block["stmts"])
+
+    def statement(self, item: Mapping[str, Any]) -> Statement:
+        fields = item["stmt"]
+        if "row" in fields:
+            self.file, self.line = self.files[fields["file"]], fields["row"] + 1
+        file, line = self.file, self.line
+        inner = [fields["block"]] if "block" in fields else fields.get("blocks") or []
+        return Statement(item["type"], fields, file, line, self.blocks(inner))
+
+
+def known_kinds() -> frozenset[str]:
+    """Return the kinds of statement that are understood."""
+    return frozenset(_GIVEN)

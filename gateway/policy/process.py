@@ -1,0 +1,108 @@
+"""The gateway's end of one worker process: start it, talk to it, kill it.
+
+One conversation at a time; whoever calls holds the lock. A conversation that did not end properly
+leaves a worker whose next words cannot be trusted, so the caller kills it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gateway.policy import worker
+
+MAX_ANSWER = 64 * 1024 * 1024  # bytes
+
+
+class WorkerGone(Exception):  # noqa: N818 -- it is an event, and always translated
+    """The worker ended, or said something that is no answer; the text is for operators."""
+
+
+class WorkerProcess:
+    """A running worker."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Use ``start``."""
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, memory_mb: int) -> WorkerProcess:
+        """Start a worker with no environment and nowhere to print."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = await asyncio.to_thread(_spawn, theirs, memory_mb)
+            except BaseException:
+                ours.close()
+                raise
+        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        return cls(process, reader, writer)
+
+    async def talk(self, body: bytes) -> dict[str, Any]:
+        """Send one message and return its answer. Raises ``WorkerGone``."""
+        try:
+            self._writer.write(len(body).to_bytes(4, "big") + body)
+            await self._writer.drain()
+            size = int.from_bytes(await self._reader.readexactly(4), "big")
+            if size > MAX_ANSWER:
+                raise WorkerGone(f"an answer of {size} bytes")
+            answer = await self._reader.readexactly(size)
+        except (OSError, EOFError) as error:
+            raise WorkerGone(await self._end()) from error
+        parsed: dict[str, Any] = await asyncio.to_thread(json.loads, answer)
+        return parsed
+
+    async def kill(self) -> None:
+        """End the process and wait for it. Harmless when it has ended."""
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def _end(self) -> str:
+        self._process.kill()
+        status = await asyncio.to_thread(self._process.wait)
+        if status == worker.MEMORY_EXHAUSTED:
+            return "the policy worker needed more memory than it may have"
+        return f"the policy worker ended with status {status}"
+
+
+def message(op: str, **fields: object) -> bytes:
+    """Return the bytes of one message. Long ones are made in a thread by whoever calls."""
+    return json.dumps({"op": op, **fields}, allow_nan=False).encode()
+
+
+def build_message(
+    modules: Mapping[str, str], data: object, entrypoints: tuple[str, ...], save: Path | None
+) -> bytes:
+    """Return the message that compiles a policy."""
+    names = [name.removeprefix("data.").replace(".", "/") for name in entrypoints]
+    place = str(save) if save else None
+    return message("build", modules=dict(modules), data=data, entrypoints=names, save=place)
+
+
+def _spawn(channel: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", str(Path(worker.__file__).resolve()), str(memory_mb)],
+        stdin=channel,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        close_fds=True,
+    )

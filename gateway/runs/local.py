@@ -1,0 +1,230 @@
+"""Runs tasks on this machine: a process for each attempt, forked from a warm one in a sandbox.
+
+Unsafe because of the network: a task that declares no egress has none at all, but a task that
+declares any has the host's whole network. Two warm processes at most, by reach, each started when
+first needed. Everything else that ``executor.Executor`` demands holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.canonical import Json
+from gateway.errors import GatewayError, Retryable
+from gateway.runs.executor import Assignment, Outcome, Progress, RunOrder
+from gateway.runs.report import Limit, Report, named
+from gateway.runs.tasklog import TaskLog
+from gateway.runs.warm import WarmProcess
+from gateway.sandbox.guest import guest_sandbox, guest_spec
+from gateway.sandbox.spec import Limits
+from gateway.settings import RunSettings, SandboxSettings
+
+WARNING = (
+    "no network policy is enforced: a task that declares egress reaches everything that this "
+    "machine reaches, and not only what was approved; a task that declares none reaches nothing"
+)
+_DEAD_WITHIN = 30.0  # seconds; what a crashed gateway left is killed at once by its keepers
+
+
+class UnsafeLocalExecutor:
+    """Local processes; see the module's docstring for what is unsafe."""
+
+    enforcement = "none"
+    warning = WARNING
+
+    def __init__(
+        self,
+        sandbox: SandboxSettings,
+        runs: RunSettings,
+        required_layers: frozenset[str] = frozenset(),
+    ) -> None:
+        """``required_layers`` of the sandbox must be had, or no code runs."""
+        self._sandbox = sandbox
+        self._runs = runs
+        self._required_layers = required_layers
+        self._limit = Limit(sandbox.task_cpu_seconds, sandbox.task_memory_mb)
+        self._order: RunOrder | None = None
+        self._logs = Path()
+        self._lock: int | None = None
+        self._warm: dict[bool, WarmProcess] = {}  # by whether it has the network
+        self._starting: defaultdict[bool, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._where: dict[tuple[str, int], WarmProcess | None] = {}  # attempts under way
+        self._killed: set[tuple[str, int]] = set()
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._probes = 0
+        self._layers: Mapping[str, Json] = {}
+
+    @property
+    def layers(self) -> Mapping[str, Json]:
+        """The walls round the first warm process; another differs in its network alone."""
+        return self._layers
+
+    async def prepare(self, order: RunOrder) -> None:
+        """Make the folders, wait for the end of a former run, and load the pipeline."""
+        self._order = order
+        self._logs = order.scratch / "logs"
+        for folder in (order.scratch, self._logs, order.workspace):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = await _locked(order.scratch)
+        tasks = [node for node in order.graph.nodes.values() if node.kind in ("task", "external")]
+        if tasks:
+            first = await self._process(all(node.egress for node in tasks))
+            self._layers = dict(first.layers)
+
+    async def probe(self, tasks: Sequence[Assignment]) -> Mapping[str, bool | str]:
+        """Ask ``complete()``, in one process for each distinct egress set."""
+        by_reach: defaultdict[tuple[str, ...], list[Assignment]] = defaultdict(list)
+        for task in tasks:
+            by_reach[task.node.egress].append(task)
+        answers: dict[str, bool | str] = {}
+        for said in await asyncio.gather(*(self._probe(some) for some in by_reach.values())):
+            answers.update(said)
+        return answers
+
+    async def run(
+        self, task: Assignment, attempt: int, report: Callable[[Progress], None]
+    ) -> Outcome:
+        """Run one attempt to its end, after the end of any earlier one of the same task."""
+        name = (task.node.key, attempt)
+        self._where[name] = None
+        try:
+            async with self._one_at_a_time[task.node.key]:
+                return await self._run(task, name, report)
+        except GatewayError as error:  # no process for it; the task is not at fault, and may retry
+            return Outcome("FAILED", error.public_message)
+        finally:
+            del self._where[name]
+            self._killed.discard(name)
+
+    async def kill(self, key: str, attempt: int) -> None:
+        """End an attempt, and its warm process where that does not obey."""
+        name = (key, attempt)
+        if name in self._where:
+            self._killed.add(name)
+            if warm := self._where[name]:
+                await warm.kill(_text(name))
+
+    async def close(self) -> None:
+        """End everything of this run and give up its lock."""
+        self._order = None  # so that nothing is started any more
+        for network in (False, True):
+            async with self._starting[network]:
+                if warm := self._warm.pop(network, None):
+                    await warm.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _run(
+        self, task: Assignment, name: tuple[str, int], report: Callable[[Progress], None]
+    ) -> Outcome:
+        said = Report(report)
+        warm = await self._process(bool(task.node.egress))
+        self._where[name] = warm
+        if name in self._killed:
+            return Outcome("FAILED", "the task was ended before it began")
+        with self._log(_text(name)) as log:
+            end = await warm.call("run", _text(name), {"node": _node(task)}, log, said)
+        return said.outcome(end, self._limit)
+
+    async def _probe(self, tasks: list[Assignment]) -> dict[str, bool | str]:
+        keys = [task.node.key for task in tasks]
+        self._probes += 1
+        name = f"probe.{self._probes}"
+        said = Report(lambda _: None)
+        try:
+            warm = await self._process(bool(tasks[0].node.egress))
+        except GatewayError as error:
+            return named(keys, [error.public_message] * len(keys))
+        payload: Json = {"nodes": [_node(task) for task in tasks]}
+        with self._log(name) as log:
+            end = await warm.call("probe", name, payload, log, said)
+        return named(keys, said.answers(len(keys), end, self._limit))
+
+    async def _process(self, network: bool) -> WarmProcess:
+        """Return a warm process of this reach, a new one where the former has died."""
+        async with self._starting[network]:
+            warm = self._warm.get(network)
+            if warm is None or not warm.alive:
+                if warm:
+                    await warm.close()
+                warm = self._warm[network] = await self._start(network)
+            return warm
+
+    async def _start(self, network: bool) -> WarmProcess:
+        order, settings = self._order, self._sandbox
+        if order is None or self._lock is None:
+            raise Retryable("run_not_prepared", "the run is not ready, or has ended", step="run")
+        sandbox = guest_sandbox(
+            order.code_path,
+            order.workspace,
+            Limits(
+                cpu_seconds=settings.task_cpu_seconds,
+                memory_mb=settings.task_memory_mb,
+                file_mb=settings.max_file_mb,
+                processes=settings.max_processes,
+            ),
+            network=network,
+            required_layers=self._required_layers,
+        )
+        spec = guest_spec(
+            order.module,
+            order.code_digest,
+            max_nodes=settings.max_nodes,
+            max_edges=settings.max_edges,
+        )
+        try:
+            return await WarmProcess.start(sandbox, spec, self._lock, settings.resolve_seconds)
+        finally:
+            os.close(spec)
+
+    def _log(self, name: str) -> TaskLog:
+        return TaskLog(self._logs / f"{name}.log", self._runs.keep_log_bytes)
+
+
+async def wait_until_dead(scratch: Path, seconds: float = _DEAD_WITHIN) -> None:
+    """Return when nothing of a run that used this folder is alive.
+
+    Raises ``Retryable`` (code ``former_run_alive``) when that takes longer than ``seconds``.
+    """
+    with suppress(FileNotFoundError):
+        os.close(await _locked(scratch, seconds))
+
+
+async def _locked(scratch: Path, seconds: float = _DEAD_WITHIN) -> int:
+    """Return a descriptor that holds the run's lock, which lasts until every copy is closed."""
+    lock = os.open(scratch / "run.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return lock
+    os.close(lock)
+    raise Retryable(
+        "former_run_alive", "processes of the former run of this launch still live", step="run"
+    )
+
+
+def _text(name: tuple[str, int]) -> str:
+    return f"{name[0]}.{name[1]}"
+
+
+def _node(task: Assignment) -> dict[str, Json]:
+    """The task in clear, as the guest takes it: through an anonymous file, never an argument."""
+    return {
+        "module": task.node.module,
+        "family": task.node.family,
+        "task_id": task.node.task_id,
+        "parameters": dict(task.parameters),
+        "deps": list(task.deps),
+    }

@@ -13,7 +13,9 @@ from rich.table import Table
 from benchmarks import append, decide, memory, resolve, run
 from benchmarks.figures import Figure
 
-MODULES = {module.__name__.rpartition(".")[2]: module for module in (resolve, decide, run, append, memory)}
+MODULES = {
+    module.__name__.rpartition(".")[2]: module for module in (resolve, decide, run, append, memory)
+}
 
 
 def main() -> None:
@@ -41,7 +43,9 @@ def _table(figures: list[Figure]) -> Table:
     for column in ("figure", "value", "reference", "ratio"):
         table.add_column(column, justify="left" if column in {"figure", "reference"} else "right")
     for figure in figures:
-        reference = "" if figure.reference is None else f"{figure.reference:.3g} {figure.reference_name}"
+        reference = (
+            "" if figure.reference is None else f"{figure.reference:.3g} {figure.reference_name}"
+        )
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         table.add_row(figure.name, f"{figure.value:.3g} {figure.unit}", reference, ratio)
     return table

@@ -99,10 +99,9 @@ def read_files() -> dict[str, bytes]:
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD for the list and for its entries."""
 
-    protocol_version = "HTTP/1.1"
     server_version = "OpenData"
     sys_version = ""
-    timeout = 30  # seconds that an idle connection may stay
+    timeout = 30  # seconds for a client to say what it wants
 
     def __init__(
         self, *args: object, files: Mapping[str, bytes], key: str | None, verbose: bool

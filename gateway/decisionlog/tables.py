@@ -31,10 +31,10 @@ _SAME_ROW = {  # a REPLACE would otherwise delete without a DELETE
 
 SCHEMA = (
     _ENTRIES,
-    "CREATE INDEX IF NOT EXISTS entries_by_launch ON entries (launch_id, seq)"
-    " WHERE launch_id IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS entries_by_decision ON entries (decision_id, seq)"
-    " WHERE decision_id IS NOT NULL",
+    """CREATE INDEX IF NOT EXISTS entries_by_launch ON entries (launch_id, seq)
+        WHERE launch_id IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS entries_by_decision ON entries (decision_id, seq)
+        WHERE decision_id IS NOT NULL""",
     _NODES,
     _CHECKPOINTS,
     *(

@@ -54,9 +54,11 @@ def read_tree(
     files: dict[str, bytes] = {}
     total = 0
     for name, opened in _walk(path):
-        if len(files) == max_files:
-            raise Unresolvable("source_too_large", f"the source has more than {max_files} files")
         with open(opened, "rb") as stream:
+            if len(files) == max_files:
+                raise Unresolvable(
+                    "source_too_large", f"the source has more than {max_files} files"
+                )
             data = stream.read(max_bytes - total + 1)
         total += len(data)
         if total > max_bytes:
@@ -107,7 +109,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int]]:
     """Yield relative path and open descriptor of each file; whoever takes it closes it."""
     if not path.is_dir():
         raise Unresolvable("source_unusable", "the pipeline's source is not a folder")
-    for folder, folders, names, descriptor in os.fwalk(path, follow_symlinks=False):
+    for folder, folders, names, descriptor in os.fwalk(path, onerror=_unreadable):
         folders[:] = [name for name in folders if not _left_out(name)]
         relative = os.path.relpath(folder, path)
         for name in (*folders, *names):
@@ -121,6 +123,13 @@ def _walk(path: Path) -> Iterator[tuple[str, int]]:
                 what = "a symlink" if stat.S_ISLNK(found.st_mode) else "not a plain file"
                 raise Unresolvable("source_unusable", f"{ascii(shown)} is {what}")
             yield shown, _open(name, descriptor)
+
+
+def _unreadable(error: OSError) -> None:
+    name = Path(str(error.filename)).name
+    raise Unresolvable(
+        "source_unusable", f"{name} cannot be read", diagnostics=str(error)
+    ) from error
 
 
 def _open(name: str, folder: int) -> int:

@@ -1,7 +1,8 @@
 """The gateway's end of one worker process: start it, talk to it, kill it.
 
 One conversation at a time; whoever calls holds the lock. A conversation that did not end properly
-leaves a worker whose next words cannot be trusted, so the caller kills it.
+leaves a worker whose next words cannot be trusted, so the caller kills it. Never imports
+``worker``: regopy belongs into the process that can be killed.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gateway.policy import worker
-
 MAX_ANSWER = 64 * 1024 * 1024  # bytes
+MEMORY_EXHAUSTED = 77  # exit status
+
+_WORKER = Path(__file__).resolve().with_name("worker.py")
 
 
-class WorkerGone(Exception):  # noqa: N818 -- it is an event, and always translated
+class WorkerGone(Exception):  # noqa: N818 -- an event, translated wherever it is met
     """The worker ended, or said something that is no answer; the text is for operators."""
 
 
@@ -39,17 +41,22 @@ class WorkerProcess:
         self._reader = reader
         self._writer = writer
 
+    @property
+    def pid(self) -> int:
+        """The process id, for operators and tests."""
+        return self._process.pid
+
     @classmethod
     async def start(cls, memory_mb: int) -> WorkerProcess:
         """Start a worker with no environment and nowhere to print."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                process = await asyncio.to_thread(_spawn, theirs, memory_mb)
-            except BaseException:
-                ours.close()
-                raise
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        try:
+            with theirs:
+                process = _spawn(theirs, memory_mb)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        except BaseException:
+            ours.close()
+            raise
         return cls(process, reader, writer)
 
     async def talk(self, body: bytes) -> dict[str, Any]:
@@ -77,32 +84,40 @@ class WorkerProcess:
     async def _end(self) -> str:
         self._process.kill()
         status = await asyncio.to_thread(self._process.wait)
-        if status == worker.MEMORY_EXHAUSTED:
+        if status == MEMORY_EXHAUSTED:
             return "the policy worker needed more memory than it may have"
         return f"the policy worker ended with status {status}"
 
 
 def message(op: str, **fields: object) -> bytes:
-    """Return the bytes of one message. Long ones are made in a thread by whoever calls."""
+    """Return the bytes of one message."""
     return json.dumps({"op": op, **fields}, allow_nan=False).encode()
 
 
 def build_message(
-    modules: Mapping[str, str], data: object, entrypoints: tuple[str, ...], save: Path | None
+    modules: Mapping[str, str], data: object, rules: Iterable[str], save: Path | None = None
 ) -> bytes:
-    """Return the message that compiles a policy."""
-    names = [name.removeprefix("data.").replace(".", "/") for name in entrypoints]
-    place = str(save) if save else None
-    return message("build", modules=dict(modules), data=data, entrypoints=names, save=place)
+    """Return the message that compiles a policy for the given rules (``data.sluice...``)."""
+    return message(
+        "build",
+        modules=dict(modules),
+        data=data,
+        entrypoints=[entrypoint(rule) for rule in rules],
+        save=str(save) if save else None,
+    )
+
+
+def entrypoint(rule: str) -> str:
+    """Return the name by which the worker knows a rule: ``sluice/task/deny``."""
+    return rule.removeprefix("data.").replace(".", "/")
 
 
 def _spawn(channel: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", str(Path(worker.__file__).resolve()), str(memory_mb)],
-        stdin=channel,
+        [sys.executable, "-I", str(_WORKER), str(memory_mb), str(MEMORY_EXHAUSTED)],
+        stdin=channel.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={},
         cwd="/",
-        close_fds=True,
     )

@@ -1,8 +1,8 @@
-"""The process that runs Rego: ``python -I worker.py MEMORY_MB``, a socket as its standard input.
+"""The process that runs Rego: ``worker.py MEMORY_MB STATUS``, with a socket as standard input.
 
 A regular expression can take hours and a range can take all memory, so Rego runs where it can be
 killed: no environment, output to nowhere, and a watchdog thread that ends the process when its
-resident memory passes the bound or the gateway is gone. (A limit on address space is no use:
+resident memory passes the bound (exit status STATUS) or the gateway is gone. (A limit on address space is no use:
 rego-cpp's allocator reserves 256 GB of it.) The deadline is the gateway's: it kills this process.
 
 Frames are four bytes of length and JSON. This file is started by its path, and imports nothing but
@@ -27,7 +27,6 @@ from typing import Any
 from regopy import Bundle, BundleFormat, Input, Interpreter, RegoError
 from regopy.rego_shared import rego  # the C API of rego-cpp (rego_c.h), as regopy 1.5.2 binds it
 
-MEMORY_EXHAUSTED = 77  # exit status
 WATCH_SECONDS = 0.01
 MAX_INTEGER = 2**53 - 1
 
@@ -103,7 +102,7 @@ def members(value: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def steps(value: Any) -> Iterator[Step]:  # noqa: ANN401 -- JSON
-    """Yield the steps that push a value. Raises ``RefusedError`` for what is outside canonical JSON."""
+    """Yield the steps that push a value. Raises ``RefusedError`` outside canonical JSON."""
     if isinstance(value, str):
         yield text(value)
     elif value is None:
@@ -144,25 +143,25 @@ def prepared(pushes: Sequence[Step], size: int) -> Input:
 # --- process ------------------------------------------------------------------------------------
 
 
-def confine(memory_mb: int, busy: threading.Event) -> None:
+def confine(memory_mb: int, exhausted: int, busy: threading.Event) -> None:
     """Give up what Rego does not need, and start the watchdog."""
     ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 26, 1 << 26))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    bounds = (memory_mb << 20, os.getppid(), busy)
+    bounds = (memory_mb << 20, exhausted, os.getppid(), busy)
     threading.Thread(target=watchdog, args=bounds, daemon=True).start()
 
 
-def watchdog(memory: int, parent: int, busy: threading.Event) -> None:
+def watchdog(memory: int, exhausted: int, parent: int, busy: threading.Event) -> None:
     """End the process when, at work, it holds more than ``memory`` bytes or has lost its parent."""
     page = resource.getpagesize()
     with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 -- read again and again
         while busy.wait() and os.getppid() == parent:
             statm.seek(0)
             if int(statm.read(128).split()[1]) * page > memory:
-                os._exit(MEMORY_EXHAUSTED)
+                os._exit(exhausted)
             time.sleep(WATCH_SECONDS)
     os._exit(0)
 
@@ -192,7 +191,7 @@ def main() -> None:
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
     busy = threading.Event()
-    confine(int(sys.argv[1]), busy)
+    confine(int(sys.argv[1]), int(sys.argv[2]), busy)
     serve(channel, busy)
 
 

@@ -19,7 +19,7 @@ MAX_EXPLANATION = 10_000  # characters; the end is kept, where a traceback says 
 MAX_TEXT = 2_000
 MAX_OUTPUTS = 1_000
 
-_STATUSES = frozenset({"DONE", "FAILED", "PENDING"})
+_STATUSES = ("DONE", "FAILED", "PENDING")
 _FIELDS = frozenset({"status", "explanation", "outputs", "yields"})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -99,11 +98,10 @@ def test_a_taken_port_is_answered_with_a_free_one(opendata: Any) -> None:
 
 def test_leaving_the_block_ends_thread_and_listening(opendata: Any) -> None:
     """Nothing is left behind: no thread that serves, no port that is held."""
-    before = threading.active_count()
     with opendata.OpenDataServer(0) as server:
-        assert threading.active_count() > before
+        assert server._thread.is_alive()
         port = server.port
-    assert threading.active_count() == before
+    assert not server._thread.is_alive()
     with socket.socket() as again:
         again.bind(("127.0.0.1", port))
 

@@ -25,6 +25,7 @@ DESTINATIONS = {
     "partner-export": {"FetchAirports": ["open-data"], "SendToPartner": ["partner-api"]},
     "customer-digest": {"LoadCustomers": ["crm"], "PublishDigest": ["public-web"]},
 }
+NOWHERE = ("--source", "http://127.0.0.1:9")  # nobody listens there
 SIZES = {"city-weather": 17, "jobs-report": 19, "partner-export": 5, "customer-digest": 6}
 
 
@@ -230,7 +231,7 @@ def test_command_line_finds_everything_complete(run: Any, examples: Any, luigi_c
     ("arguments", "message"),
     [
         (("partner_export", "PartnerExport", "--source", "file:///etc"), "not an http address"),
-        (("jobs_report", "JobsReport", "--sectors", '["../../etc"]'), "not a valid choice"),
+        (("jobs_report", "JobsReport", "--sectors", '["../etc"]', *NOWHERE), "not a valid choice"),
         (("city_weather", "CityWeatherReport", "--months", "25"), "not in the set of int"),
     ],
 )

@@ -7,6 +7,8 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.runs.executor import Outcome, Progress
 from gateway.runs.report import MAX_EXPLANATION, MAX_LINE, MAX_TEXT, End, Limit, Report
@@ -108,6 +110,30 @@ def test_nonsense(lines: list[Any]) -> None:
     assert outcome.explanation
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(
+    st.lists(
+        st.binary()
+        | JSON
+        | st.fixed_dictionaries({"result": JSON})
+        | st.fixed_dictionaries(
+            {}, optional={"status": JSON, "explanation": JSON, "outputs": JSON, "yields": JSON}
+        ).map(lambda changes: result(**changes))
+    )
+)
+def test_anything(lines: list[Any]) -> None:
+    """Whatever an attempt says, an outcome comes of it, whose texts can be stored."""
+    outcome, _ = said(*lines)
+    assert outcome.status in ("DONE", "FAILED", "PENDING")
+    outcome.explanation.encode()
+    "".join(outcome.outputs).encode()
+
+
 def test_endless_line() -> None:
     """A line that does not end is given up, and its bytes are not kept."""
     report = Report(lambda _: None)
@@ -171,7 +197,9 @@ def test_answers() -> None:
     assert report.answers(3, WELL, LIMIT) == [True, False, "no network"]
 
 
-@pytest.mark.parametrize("line", [b'{"complete": [true]}', b'{"complete": 1}', b'{"complete": [1, 2]}'])
+@pytest.mark.parametrize(
+    "line", [b'{"complete": [true]}', b'{"complete": 1}', b'{"complete": [1, 2]}']
+)
 def test_bad_answers(line: bytes) -> None:
     """Answers that do not fit the questions are no answers: the tasks are unknown, not complete."""
     report = Report(lambda _: None)

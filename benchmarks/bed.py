@@ -1,4 +1,4 @@
-"""A gateway for benchmarks: the shipped policy with one more pipeline, and a token that may use it."""
+"""A gateway for benchmarks: the shipped policy with one more pipeline, and who may use it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _policy(folder: Path) -> Path:
     shutil.copytree(ROOT / "policies", target)
     path = target / "data" / "pipelines.yaml"
     value = yaml.safe_load(path.read_text())
-    value["pipelines"]["wide"] = {
+    value["wide"] = {
         "title": "Wide",
         "description": "A root over many leaves, for benchmarks.",
         "source": str(WIDE),

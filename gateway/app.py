@@ -7,7 +7,7 @@ down in reverse. Nothing else in the package constructs a collaborator.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +17,13 @@ from aiohttp import ClientSession, web
 
 from gateway import __version__
 from gateway.approvals import desk
-from gateway.canonical import Json
 from gateway.clock import now
-from gateway.decisionlog.log import DecisionLog, Entry
+from gateway.decisionlog.log import Entry
 from gateway.decisionlog.signer import CheckpointSigner
 from gateway.decisionlog.sqlite import SqliteDecisionLog
 from gateway.errors import GatewayError, Misconfigured
-from gateway.graph.build import admit_yield
 from gateway.graph.resolver import SandboxResolver
+from gateway.graph.yields import admit_yield
 from gateway.identity.development import DevIssuer, development_issuer
 from gateway.identity.issuers import Issuer, KeySource
 from gateway.identity.jwks import RemoteKeys
@@ -38,12 +37,12 @@ from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.hub import EventHub
 from gateway.lifecycle.observation import Observer
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.readiness import Readiness
 from gateway.lifecycle.recovery import Recovery
 from gateway.metrics import Metrics
-from gateway.model import LaunchState, PolicyVersion
+from gateway.model import LaunchState
 from gateway.network.binder import UnsafeUnenforcedBinder
-from gateway.policy.findings import Finding
 from gateway.policy.reload import PolicyWatcher
 from gateway.runs.local import UnsafeLocalExecutor
 from gateway.runs.supervisor import RunSupervisor
@@ -75,14 +74,14 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     Raises ``Misconfigured`` when something that this environment demands is missing.
     """
     async with AsyncExitStack() as stack:
-        parts, signer = await _parts(settings, stack)
+        parts, signer, notices = await _parts(settings, stack)
         layers = await asyncio.to_thread(available_layers)
         _demand_layers(settings, layers)
         observer = Observer(parts)
         supervisor = RunSupervisor(
-            lambda: UnsafeLocalExecutor(settings.sandbox, settings.runs),
+            lambda: UnsafeLocalExecutor(settings.sandbox, settings.runs, _required(settings)),
             settings.runs,
-            admit_yield=admit_yield,
+            admit_yield=partial(admit_yield, installation_key=parts.keys.installation),
             observe=observer.observe,
         )
         stack.push_async_callback(supervisor.close)
@@ -96,20 +95,22 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(_say_stopped, parts)
         await recovery.at_start()
         stack.push_async_callback(_cancel, asyncio.create_task(recovery.run(), name="recovery"))
-        readiness = Readiness(parts, signer, layers)
+        readiness = Readiness(parts, signer, notices, layers)
         metrics = Metrics()
         server = make_server(
             parts,
             service,
             approval,
-            Operating(readiness.report, metrics, partial(_measure, parts, metrics)),
+            Operating(readiness.report, metrics, partial(_measure, parts, notices, metrics)),
         )
         url = await _listen(server, settings, stack)
         _log.info("serving", url=url, environment=settings.environment)
         yield Gateway(url, parts, readiness, signer.checkpoint_now)
 
 
-async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, CheckpointSigner]:
+async def _parts(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Parts, CheckpointSigner, PolicyNotices]:
     """Build what the stages share, in the order in which parts need each other."""
     binder = UnsafeUnenforcedBinder(settings.environment)
     developer = development_issuer(settings, settings.keys_dir)
@@ -135,14 +136,15 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Chec
     await signer.start()
     stack.push_async_callback(signer.stop)
     verifier = await _verifier(settings, developer, database, stack)
+    notices = PolicyNotices(log)
     watcher = PolicyWatcher(
         settings.policy.directory,
         settings.policy,
-        on_loaded=partial(_policy_loaded, log),
-        on_refused=partial(_policy_refused, log),
+        on_loaded=notices.loaded,
+        on_refused=notices.refused,
     )
     await watcher.start()
-    stack.push_async_callback(watcher.stop)
+    stack.push_async_callback(watcher.close)
     parts = Parts(
         settings=settings,
         keys=keys,
@@ -158,7 +160,7 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Chec
         clock=now,
         public_key=lambda: signer.public_key,
     )
-    return parts, signer
+    return parts, signer, notices
 
 
 async def _verifier(
@@ -226,7 +228,7 @@ async def _say_started(parts: Parts, layers: Mapping[str, bool]) -> None:
             {"version": __version__, "policy": revision, "sandbox_layers": dict(layers)},
         )
     ]
-    if warning := getattr(parts.binder, "warning", ""):
+    if warning := parts.binder.warning:
         entries.append(Entry("enforcement.unsafe", {"warning": warning}))
         _log.warning("enforcement_unsafe", detail=warning)
     await parts.log.append_all(entries)
@@ -237,22 +239,12 @@ async def _say_stopped(parts: Parts) -> None:
         await parts.log.append(Entry("gateway.stopped", {}))
 
 
-async def _policy_loaded(log: DecisionLog, version: PolicyVersion) -> None:
-    await log.append(Entry("policy.loaded", version.to_json()))
-    _log.info("policy_loaded", revision=version.revision)
-
-
-async def _policy_refused(log: DecisionLog, findings: Sequence[Finding]) -> None:
-    shown: list[Json] = [str(finding) for finding in findings[:20]]
-    await log.append(Entry("policy.refused", {"findings": shown}))
-    _log.error("policy_refused", findings=shown)
-
-
-async def _measure(parts: Parts, metrics: Metrics) -> None:
+async def _measure(parts: Parts, notices: PolicyNotices, metrics: Metrics) -> None:
     counts = await parts.database.read(launches.count_by_state)
     for state in LaunchState:
         metrics.launches.labels(state.value).set(counts.get(state.value, 0))
     metrics.log_size.set(parts.log.size)
+    metrics.policy_refused.set(bool(notices.refusal))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

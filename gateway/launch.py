@@ -16,11 +16,13 @@ Failure anywhere means deny, with an error that names the step.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
+from gateway.canonical import Json
 from gateway.errors import GatewayError, Rejected
 from gateway.graph.resolver import Resolution
 from gateway.lifecycle.admission import Admission
@@ -125,7 +127,8 @@ class LaunchService:
         self._admission.count(principal)
         async with self._parts.policy.lease() as policy:
             record = self._admission.draft(policy, principal, request)
-            decision, facts = await self._admission.first_word(policy, principal, request)  # 2
+            decision, first = await self._admission.first_word(policy, principal, request)  # 2
+            facts: Mapping[str, Json] = first
             judged: Judged | None = None
             if decision.verdict != "deny":
                 try:
@@ -136,7 +139,7 @@ class LaunchService:
                     judged = await self._judge(policy, record, resolution)  # 4
                     decision, facts = judged.decision, judged.facts
             plan = judged.plan if judged else None
-            entry = decision_entry(decision, record, policy_input=facts, plan=plan)
+            entry = decision_entry(decision, record, facts=facts, plan=plan)
             await self._parts.log.append(replace(entry, event="plan.decided", launch_id=None))  # 5
         return DryRun(decision, plan, judged.graph if judged else None)
 

@@ -152,14 +152,14 @@ class Settings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level of the operator's log."
     )
-    http: HttpSettings = HttpSettings()  # type: ignore[call-arg]
-    identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
-    admit: AdmitSettings = AdmitSettings()  # type: ignore[call-arg]
-    sandbox: SandboxSettings = SandboxSettings()  # type: ignore[call-arg]
-    policy: PolicySettings = PolicySettings()  # type: ignore[call-arg]
-    log: LogSettings = LogSettings()  # type: ignore[call-arg]
-    approvals: ApprovalSettings = ApprovalSettings()  # type: ignore[call-arg]
-    runs: RunSettings = RunSettings()  # type: ignore[call-arg]
+    http: HttpSettings = HttpSettings()
+    identity: IdentitySettings = IdentitySettings()
+    admit: AdmitSettings = AdmitSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    policy: PolicySettings = PolicySettings()
+    log: LogSettings = LogSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
+    runs: RunSettings = RunSettings()
 
     @property
     def keys_dir(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class ApprovalRequest:
     state: State
     agreed: Mapping[str, tuple[str, ...]]  # person -> rules covered
 
-    def covered_by(self, groups: Sequence[str]) -> tuple[str, ...]:
+    def covered_by(self, groups: Collection[str]) -> tuple[str, ...]:
         """Return the rules whose approver groups meet ``groups``."""
         return tuple(need["rule"] for need in self.needs if set(need["groups"]) & set(groups))
 

@@ -123,7 +123,7 @@ async def _set(
     server = stack.enter_context(_open_data().OpenDataServer(key=key))
     gateway = await stack.enter_async_context(running(settings))
     issuer = await asyncio.to_thread(DevIssuer.open, settings.keys_dir)
-    ready = gateway.readiness.report()
+    ready = await gateway.readiness.report()
     layers = [name for name, on in ready["layers"].items() if on]
     missing = [name for name, on in ready["layers"].items() if not on]
     teller.say("serving", f"gateway on {gateway.url}, state in {safe(state)}", url=gateway.url)
@@ -132,7 +132,7 @@ async def _set(
         f"sandbox: {', '.join(layers)}" + (f"; missing: {', '.join(missing)}" if missing else ""),
         layers=ready["layers"],
     )
-    warning = gateway.parts.binder.warning  # type: ignore[attr-defined]
+    warning = gateway.parts.binder.warning
     teller.say("enforcement", f"[yellow]{safe(warning)}[/]", enforcement="none", warning=warning)
     return Stage(gateway, issuer, server.url, key, teller)
 

@@ -14,22 +14,23 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gateway.canonical import Json
 from gateway.clock import new_id, now, rfc3339
 from gateway.commands import launching
 from gateway.commands.launching import show_plan
+from gateway.errors import Rejected
+from gateway.graph.resolver import SandboxResolver
 from gateway.identity.development import ISSUER
 from gateway.launch import DryRun
 from gateway.lifecycle.decision import judge, resolve, unresolved
 from gateway.lifecycle.masking import masked
-from gateway.errors import Rejected
-from gateway.graph.resolver import SandboxResolver
 from gateway.model import Decision, LaunchRequest, Member, Principal
 from gateway.policy.decide import LoadedPolicy
-from gateway.policy.reload import PolicyWatcher
+from gateway.policy.loading import load_policy
 from gateway.settings import Settings, load
 from gateway.surfaces import views
 
-_NO_HISTORY = {
+_NO_HISTORY: dict[str, Json] = {
     "launches_last_hour": 0,
     "launches_today": 0,
     "running": 0,
@@ -56,13 +57,11 @@ async def _decide(arguments: argparse.Namespace, settings: Settings, folder: Pat
     request = LaunchRequest(arguments.pipeline, parameters, arguments.reason, "cli", dry_run=True)
     key = os.urandom(32)  # masks of this answer are of this answer only
     resolver = SandboxResolver(settings.sandbox, folder / "code", key)
-    watcher = PolicyWatcher(settings.policy.directory, settings.policy)
-    await watcher.start()
+    policy = await load_policy(settings.policy.directory, settings.policy)
     try:
-        async with watcher.lease() as policy:
-            return await _ask(policy, resolver, settings, principal, request, key)
+        return await _ask(policy, resolver, settings, principal, request, key)
     finally:
-        await watcher.stop()
+        await policy.close()
 
 
 async def _ask(

@@ -8,12 +8,12 @@ import json
 from rich.console import Console
 
 from gateway.commands.display import safe
-from gateway.policy import testing
+from gateway.policy import loading, testing
 
 
 async def check(arguments: argparse.Namespace, console: Console) -> int:
     """Check Rego and data as the gateway would when it loads them."""
-    findings = await testing.check(arguments.directory)
+    findings = await loading.check(arguments.directory)
     if arguments.json:
         value = [{"file": f.file, "line": f.line, "reason": f.reason} for f in findings]
         print(json.dumps(value, indent=2))  # noqa: T201 -- a command's output
@@ -30,13 +30,24 @@ async def test(arguments: argparse.Namespace, console: Console) -> int:
     """Run the policy's own tests."""
     report = await testing.run_tests(arguments.directory)
     if arguments.json:
-        print(json.dumps(report.to_json(), indent=2))  # noqa: T201 -- a command's output
-        return 0 if report.ok else 1
+        value = [
+            {
+                "name": result.name,
+                "file": result.file,
+                "line": result.line,
+                "passed": result.passed,
+                "milliseconds": round(result.seconds * 1000),
+                "detail": result.detail,
+            }
+            for result in report.results
+        ]
+        print(json.dumps(value, indent=2))  # noqa: T201 -- a command's output
+        return 0 if report.passed else 1
     for result in report.results:
         if not result.passed or arguments.verbose:
             mark = "[green]pass[/]" if result.passed else "[bold red]FAIL[/]"
             place = f"{result.file}:{result.line}"
-            console.print(f"{mark}  {safe(result.name)}  {safe(place)}  {safe(result.reason)}")
-    failed = sum(1 for result in report.results if not result.passed)
-    console.print(f"policy tests: {len(report.results) - failed} passed, {failed} failed")
-    return 0 if report.ok else 1
+            console.print(f"{mark}  {safe(result.name)}  {safe(place)}{safe(result.detail)}")
+    good = len(report.results) - len(report.failed)
+    console.print(f"policy tests: {good} passed, {len(report.failed)} failed")
+    return 0 if report.passed else 1

@@ -102,7 +102,9 @@ def authentication(key: bytes, seq: int, raw: bytes) -> bytes:
 
 
 def _clean_text(text: str) -> str:
-    shown = _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    if type(text) is str and len(text) <= MAX_TEXT and text.isprintable():
+        return text  # nearly every text, and the quickest test
+    shown = _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
     if len(shown) <= MAX_TEXT:
         return shown
     mark = f"... [cut: {len(text)} characters]"

@@ -11,7 +11,7 @@ What it signed last is in a file outside the database: a log that shrank, or a b
 place, is refused. After a start the whole log is read again up to that head. Once refused, it
 refuses until somebody has looked and started the gateway anew.
 
-It speaks JSON lines: a request is ``{"op": "sign"}``, an answer one of ``Answer``.
+It speaks JSON lines: each ``REQUEST`` is answered by one ``Answer``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import sys
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.canonical import decode, encode
+from gateway.canonical import Json, decode, encode
 from gateway.decisionlog import note, record, tables
 from gateway.decisionlog.merkle import Frontier
 from gateway.decisionlog.verifier import Checkpoint
@@ -36,15 +36,41 @@ from gateway.keys import secret, signing_key_path, verifier_key_path
 from gateway.store import files
 from gateway.store.connection import explained, open_reader, unavailable
 
+REQUEST: Json = {"op": "sign"}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the process says: a text (the public key at first, then checkpoints), or an error."""
+    """What the process says: a text (its public key at first, then checkpoints), or an error.
 
-    text: str = ""
+    A ``violation`` is final; ``misconfigured`` ends the process; ``unavailable`` may pass.
+    """
+
+    kind: Literal["text", "violation", "misconfigured", "unavailable"]
+    text: str
     code: str = ""
-    problem: str = ""
-    violation: bool = False  # final: somebody has to look
+
+    @classmethod
+    def of(cls, error: GatewayError) -> Answer:
+        """Return the answer that carries ``error``."""
+        kind: Literal["violation", "misconfigured", "unavailable"] = "unavailable"
+        if isinstance(error, IntegrityViolation):
+            kind = "violation"
+        elif isinstance(error, Misconfigured):
+            kind = "misconfigured"
+        return cls(kind, error.public_message, error.code)
+
+    @classmethod
+    def read(cls, line: bytes) -> Answer:
+        """Read a line of the process. Raises ``ValueError`` or ``Rejected``."""
+        match decode(line.removesuffix(b"\n")):
+            case {
+                "kind": ("text" | "violation" | "misconfigured" | "unavailable") as kind,
+                "text": str(text),
+                "code": str(code),
+            }:
+                return cls(kind, text, code)
+        raise ValueError("not an answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +83,14 @@ class Head:
     def to_bytes(self) -> bytes:
         """Return what the state file holds."""
         return encode({"v": 1, "size": self.size, "root": self.root.hex()})
+
+    @classmethod
+    def read(cls, data: bytes) -> Head:
+        """Read the state file. Raises ``ValueError`` or ``Rejected``."""
+        match decode(data):
+            case {"v": 1, "size": int(size), "root": str(root)}:
+                return cls(size, bytes.fromhex(root))
+        raise ValueError("not a head")
 
 
 class Signer:
@@ -95,10 +129,17 @@ class Signer:
             raise
         except sqlite3.Error as error:
             raise explained(error) or unavailable(error) from error
-        text = note.sign(Checkpoint(self._origin, head.size, head.root), self._key)
-        files.replace(self._state, head.to_bytes(), mode=0o600)  # remembered before it is given out
+        self._remember(head)  # before it is given out
+        return note.sign(Checkpoint(self._origin, head.size, head.root), self._key)
+
+    def _remember(self, head: Head) -> None:
+        if head == self._head:
+            return
+        try:
+            files.replace(self._state, head.to_bytes(), mode=0o600)
+        except OSError as error:
+            raise unavailable(error) from error
         self._head = head
-        return text
 
     def _next_head(self, connection: sqlite3.Connection) -> Head:
         size = tables.size(connection)
@@ -147,11 +188,7 @@ def _open(key: Path, state: Path) -> tuple[Ed25519PrivateKey, Head]:
     if not state.exists():
         files.create_once(state, Head().to_bytes(), mode=0o600)
     try:
-        match decode(state.read_bytes()):
-            case {"v": 1, "size": int(size), "root": str(root)}:
-                head = Head(size, bytes.fromhex(root))
-            case _:
-                raise ValueError("unknown form")
+        head = Head.read(state.read_bytes())
     except (OSError, ValueError, GatewayError) as error:
         raise Misconfigured("signer_memory_damaged", f"{state} cannot be read: {error}") from error
     if head.size and not key.exists():
@@ -164,27 +201,23 @@ def _open(key: Path, state: Path) -> tuple[Ed25519PrivateKey, Head]:
 def serve(database: Path, keys_directory: Path, origin: str, pipe: BinaryIO, out: BinaryIO) -> None:
     """Answer requests until the gateway closes the pipe."""
 
-    def answer(text: str = "", error: GatewayError | None = None) -> None:
-        said = Answer(text)
-        if error is not None:
-            final = isinstance(error, IntegrityViolation)
-            said = Answer("", error.code, error.public_message, final)
-        out.write(encode(asdict(said)) + b"\n")
+    def say(answer: Answer) -> None:
+        out.write(encode(asdict(answer)) + b"\n")
         out.flush()
 
     try:
         signer = Signer(database, keys_directory, origin)
     except GatewayError as error:
-        return answer(error=error)
-    answer(signer.public_key)
+        say(Answer.of(error))
+        return
+    say(Answer("text", signer.public_key))
     for line in pipe:
-        if decode(line.rstrip(b"\n")) != {"op": "sign"}:
-            return None
+        if decode(line.removesuffix(b"\n")) != REQUEST:
+            return
         try:
-            answer(signer.sign())
+            say(Answer("text", signer.sign()))
         except GatewayError as error:
-            answer(error=error)
-    return None
+            say(Answer.of(error))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ class CodeTree:
     files: Mapping[str, bytes] = field(repr=False)
 
 
-def read_tree(
-    path: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
-) -> CodeTree:
+def read_tree(path: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> CodeTree:
     """Read a source tree once; later edits change nothing.
 
     Raises ``Unresolvable`` (``source_unusable``, ``source_too_large``).
@@ -54,7 +52,7 @@ def read_tree(
     files: dict[str, bytes] = {}
     total = 0
     for name, opened in _walk(path):
-        with open(opened, "rb") as stream:
+        with open(opened, "rb") as stream:  # noqa: PTH123 - a descriptor, not a path
             if len(files) == max_files:
                 raise Unresolvable(
                     "source_too_large", f"the source has more than {max_files} files"
@@ -121,7 +119,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int]]:
                 continue
             if not stat.S_ISREG(found.st_mode) or not _is_text(shown):
                 what = "a symlink" if stat.S_ISLNK(found.st_mode) else "not a plain file"
-                raise Unresolvable("source_unusable", f"{ascii(shown)} is {what}")
+                raise Unresolvable("source_unusable", f"{shown!a} is {what}")
             yield shown, _open(name, descriptor)
 
 

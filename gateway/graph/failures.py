@@ -52,6 +52,7 @@ class Unresolvable(Unprocessable):
             diagnostics=f"{detail}: {diagnostics}" if diagnostics else detail,
         )
         self.detail = detail
+        self.reason = message
         self.where = where
 
 

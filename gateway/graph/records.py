@@ -48,7 +48,10 @@ class Record:
 
 
 def parse_records(nodes: Any, *, max_nodes: int, max_edges: int) -> list[Record]:  # noqa: ANN401 - anything at all
-    """Return the records of an answer; raises ``Unresolvable`` (``result_invalid``, ``too_many_...``)."""
+    """Return the records of an answer.
+
+    Raises ``Unresolvable``: ``result_invalid``, ``too_many_tasks``, ``too_many_edges``.
+    """
     if not isinstance(nodes, list) or not nodes:
         raise _invalid("no list of tasks")
     if len(nodes) > max_nodes:

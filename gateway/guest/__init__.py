@@ -20,7 +20,7 @@ A RECORD refers to others by index, and is what ``records`` makes of a task::
 
     {"module", "family", "task_id", "kind": "task"|"wrapper"|"external"|"possible",
      "parameters": {name: {"value": text, "private": bool}}, "egress": [name, ...],
-     "may_yield": [[family, limit], ...], "deps": [index, ...], "limit", "priority",
+     "may_yield": [[family, limit], ...], "deps": [index, ...], "priority",
      "resources": {name: count}, "retry_count", "worker_timeout", "disabled"}
 
 ``serve`` imports the pipeline once and answers on descriptor 3, a ``SOCK_SEQPACKET`` socket, one
@@ -44,7 +44,8 @@ attempt's standard output and error. To ``report`` it writes JSON lines; for ``r
 
     {"progress": 0..100} | {"message": text} | {"tracking_url": text}       any number of times
     {"result": {"status": "DONE"|"FAILED"|"PENDING", "explanation": text,
-                "outputs": [path, ...], "yields": null | {"roots": [index...], "nodes": [RECORD...]}}}
+                "outputs": [path, ...],
+                "yields": null | {"roots": [index, ...], "nodes": [RECORD, ...]}}}
 
 and for ``probe`` one line ``{"complete": [true | false | "error text", ...]}``. An attempt that
 ends without its last line has failed.

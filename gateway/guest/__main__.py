@@ -5,17 +5,17 @@ without touching ``sys.path``, on which the pipeline's modules come first.
 """
 
 import importlib.util
-import os
 import sys
+from pathlib import Path
 
 CHANNEL_FD = 3
 SPEC_FD = 4
 
 
 def _load() -> None:
-    folder = os.path.dirname(os.path.abspath(__file__))
+    folder = Path(__file__).resolve().parent
     spec = importlib.util.spec_from_file_location(
-        "sluice_guest", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+        "sluice_guest", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     if spec is None or spec.loader is None:
         sys.exit("the guest's own files are missing")

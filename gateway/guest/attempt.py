@@ -18,7 +18,8 @@ import luigi
 from luigi.task import DynamicRequirements, flatten
 from luigi.worker import DequeQueue, TaskProcess
 
-from .failure import Failure, describe
+from .failure import GuestError, describe
+from .names import Task, Value
 from .pinned import load_module
 from .walk import Walk
 
@@ -57,8 +58,8 @@ class Work:
     def _walk(self) -> Walk:
         return Walk(self._tree, self._spec["max_nodes"], self._spec["max_edges"])
 
-    def _rebuild(self, node: dict[str, Any]) -> Any:
-        """Return the approved task; raises ``Failure`` (``drift``) when it comes out different."""
+    def _rebuild(self, node: dict[str, Any]) -> Task:
+        """Return the approved task; raises ``GuestError`` when it comes out different."""
         load_module(node["module"], self._tree)
         walk = self._walk()
         task = walk.build(node["family"], node["parameters"])
@@ -70,18 +71,17 @@ class Work:
             ("task id", node["task_id"], now["task_id"]),
         ):
             if approved != rebuilt:
-                raise Failure("drift", f"the {what} of {node['family']} changed since approval")
+                raise GuestError("drift", f"the {what} of {node['family']} changed since approval")
         return task
 
     def _run(self, node: dict[str, Any], reporter: Report) -> dict[str, Any]:
         try:
             task = self._rebuild(node)
-            required = sorted({dep.task_id for dep in task.deps()})
-            if required != sorted(set(node["deps"])):
-                message = f"{node['family']} requires other tasks than were approved"
-                raise Failure("drift", message)
-        except Exception as error:
+            required = {dep.task_id for dep in task.deps()}
+        except Exception as error:  # noqa: BLE001 - a pipeline may raise anything
             return _result(_FAILED, _because(error))
+        if required != set(node["deps"]):
+            return _result(_FAILED, f"{node['family']} requires other tasks than were approved")
         yielded: list[Any] = []
         if task.run is not None:
             task.run = _remembering(task.run, yielded)
@@ -102,7 +102,7 @@ class Work:
                 walk = self._walk()
                 roots = walk.add(flatten(yielded[-1]))
                 result["yields"] = {"roots": roots, "nodes": walk.records}
-            except Failure as failure:
+            except GuestError as failure:
                 return _result(_FAILED, failure.message)
         else:
             result["outputs"] = list(_paths(task))
@@ -111,7 +111,7 @@ class Work:
     def _probe(self, node: dict[str, Any]) -> bool | str:
         try:
             return bool(self._rebuild(node).complete())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a pipeline may raise anything
             return _because(error)
 
 
@@ -148,7 +148,7 @@ class Report:
 def _remembering(run: Callable[[], Any], yielded: list[Any]) -> Callable[[], Any]:
     """Wrap ``run`` so that what it yielded last is known: Luigi's result drops private values."""
 
-    def wrapped() -> Any:
+    def wrapped() -> Value:
         made = run()
         return _replay(made, yielded) if isinstance(made, Generator) else made
 
@@ -178,10 +178,10 @@ def _name_tasks(record: logging.LogRecord) -> bool:
     return True
 
 
-def _paths(task: Any) -> Iterable[str]:
+def _paths(task: Task) -> Iterable[str]:
     try:
         targets = flatten(task.output())
-    except Exception:
+    except Exception:  # noqa: BLE001 - a pipeline may raise anything
         return []
     paths = (getattr(target, "path", None) for target in targets[:_OUTPUTS])
     return [path[:_TEXT] for path in paths if isinstance(path, str)]
@@ -193,4 +193,4 @@ def _result(status: str, explanation: object) -> dict[str, Any]:
 
 
 def _because(error: BaseException) -> str:
-    return error.message if isinstance(error, Failure) else describe(error)
+    return error.message if isinstance(error, GuestError) else describe(error)

@@ -13,10 +13,12 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 _CLONE_NEWUSER, _CLONE_NEWPID = 0x1000_0000, 0x2000_0000
 _PDEATHSIG, _SUBREAPER, _NO_NEW_PRIVS = 1, 36, 38
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
+_SIGNALLED = 128  # plus the signal: the exit code of a warden whose process was killed
 _SCOPES = 0b11  # abstract unix sockets, signals: Landlock ABI 6
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,7 +45,7 @@ def outcome(status: int) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(status):
         return None, os.WTERMSIG(status)
     code = os.WEXITSTATUS(status)
-    return (None, code - 128) if code > 128 else (code, None)
+    return (None, code - _SIGNALLED) if code > _SIGNALLED else (code, None)
 
 
 def can_nest() -> bool:
@@ -81,7 +83,7 @@ def _guard(work: Callable[[], None], lifeline: int) -> int:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     _end_orphans()
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else _SIGNALLED + os.WTERMSIG(status)
 
 
 def _own_namespaces() -> bool:
@@ -94,8 +96,7 @@ def _own_namespaces() -> bool:
             ("uid_map", f"{user} {user} 1\n"),
             ("gid_map", f"{group} {group} 1\n"),
         ):
-            with open(f"/proc/self/{name}", "w") as stream:
-                stream.write(text)
+            Path(f"/proc/self/{name}").write_text(text)
     except OSError:
         return False
     return True
@@ -120,10 +121,9 @@ def _end_orphans() -> None:
         except ChildProcessError:
             return
         if pid == 0:
-            with open(f"/proc/self/task/{os.getpid()}/children") as stream:
-                orphans = [int(text) for text in stream.read().split()]
-            for orphan in orphans:
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+            for orphan in children.split():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(orphan, signal.SIGKILL)
+                    os.kill(int(orphan), signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(-1, 0)

@@ -9,7 +9,7 @@ _MESSAGE_LENGTH = 600
 _CALL = re.compile(r"\[args=.*?, kwargs=.*\](?=: )", re.DOTALL)
 
 
-class Failure(Exception):
+class GuestError(Exception):
     """A reason to stop: a ``code`` of ``gateway/graph/failures.py``, a sentence, and where."""
 
     def __init__(self, code: str, message: str, where: str = "") -> None:
@@ -34,7 +34,7 @@ def describe(error: BaseException) -> str:
 
 
 def place(error: BaseException, tree: str) -> str:
-    """Return the innermost line of the pipeline that led to ``error``, as ``file.py:12 in name``."""
+    """Return the pipeline's innermost line that led to ``error``, as ``file.py:12 in name``."""
     if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(tree):
         return f"{error.filename.removeprefix(tree).lstrip('/')}:{error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -44,10 +44,10 @@ def place(error: BaseException, tree: str) -> str:
     return ""
 
 
-def wrap(code: str, what: str, error: BaseException, tree: str) -> Failure:
-    """Turn an exception of the pipeline into a ``Failure`` that names ``what`` raised it."""
-    if isinstance(error, Failure):
+def wrap(code: str, what: str, error: BaseException, tree: str) -> GuestError:
+    """Turn an exception of the pipeline into a ``GuestError`` that names ``what`` raised it."""
+    if isinstance(error, GuestError):
         return error
     if isinstance(error, MemoryError):
-        return Failure("memory", f"{what} ran out of memory", place(error, tree))
-    return Failure(code, f"{what} raised {describe(error)}", place(error, tree))
+        return GuestError("memory", f"{what} ran out of memory", place(error, tree))
+    return GuestError(code, f"{what} raised {describe(error)}", place(error, tree))

@@ -23,7 +23,7 @@ _VARIABLES = ("LUIGI_CONFIG_PATH", "LUIGI_CONFIG_PARSER")
 def prepare(spec: dict[str, object], tree: str, workdir: str) -> None:
     """Check the code, pin the configuration, import the pipeline, go to the working folder.
 
-    Raises ``Failure``: ``code_changed``, ``import_failed``, ``memory``.
+    Raises ``GuestError``: ``code_changed``, ``import_failed``, ``memory``.
     """
     tree_digest.check(tree, str(spec["code_digest"]))
     sys.path.extend(str(path) for path in spec["site_packages"])  # type: ignore[attr-defined]
@@ -49,8 +49,8 @@ def _pin_luigi() -> None:
     from luigi.configuration import LuigiConfigParser, LuigiTomlParser
 
     for parser in (LuigiConfigParser, LuigiTomlParser):
-        parser._config_paths = []
-        parser._instance = None
+        parser._config_paths = []  # noqa: SLF001 - Luigi offers no other way
+        parser._instance = None  # noqa: SLF001 - same
     luigi.configuration.get_config().set("core", "autoload_range", "false")
     for text in _REVEALING:
         warnings.filterwarnings("ignore", message=text)

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from .failure import Failure, describe, place
+from .failure import GuestError, describe, place
 from .pinned import prepare
 
 
@@ -15,13 +15,13 @@ def resolve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None
     os.set_inheritable(channel, False)
     try:
         answer = _graph(spec, tree, workdir)
-    except Failure as failure:
+    except GuestError as failure:
         answer = {"error": failure.to_json()}
     except RecursionError as error:
-        failure = Failure("requires_failed", describe(error), place(error, tree))
-        answer = {"error": failure.to_json()}
+        told = GuestError("requires_failed", describe(error), place(error, tree))
+        answer = {"error": told.to_json()}
     except MemoryError:
-        answer = {"error": Failure("memory", "the pipeline ran out of memory").to_json()}
+        answer = {"error": GuestError("memory", "the pipeline ran out of memory").to_json()}
     with os.fdopen(channel, "wb") as stream:
         stream.write(json.dumps(answer).encode())
     os._exit(0)  # nothing that the pipeline registered for the end runs

@@ -11,12 +11,16 @@ import json
 import os
 import selectors
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import enclose
-from .failure import Failure
+from .failure import GuestError
 from .pinned import prepare
+
+if TYPE_CHECKING:
+    from .attempt import Work
 
 _PACKET = 1 << 16
 _DESCRIPTORS = 3  # payload, log, report
@@ -38,19 +42,19 @@ def serve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None:
     link.set_inheritable(False)
     try:
         prepare(spec, tree, workdir)
-        from . import attempt
-    except Failure as failure:
+        from .attempt import Work  # imports Luigi, so only now
+    except GuestError as failure:
         _say(link, {"event": "failed", "code": failure.code, "reason": _sentence(failure)})
         os._exit(1)
     gc.collect()
     gc.freeze()
     _say(link, {"event": "ready", "layers": {"nested_namespaces": enclose.can_nest()}})
-    _Server(link, attempt.Work(spec, tree)).run()
+    _Server(link, Work(spec, tree)).run()
     os._exit(0)
 
 
 class _Server:
-    def __init__(self, link: socket.socket, work: Any) -> None:
+    def __init__(self, link: socket.socket, work: Work) -> None:
         self._link = link
         self._work = work
         self._running: dict[str, _Running] = {}
@@ -123,11 +127,11 @@ class _Server:
         _say(self._link, event)
 
 
-def _sentence(failure: Failure) -> str:
+def _sentence(failure: GuestError) -> str:
     return f"{failure.message} ({failure.where})" if failure.where else failure.message
 
 
-def _say(link: socket.socket, message: dict[str, object]) -> None:
+def _say(link: socket.socket, message: Mapping[str, object]) -> None:
     try:
         link.send(json.dumps(message).encode())
     except (BrokenPipeError, ConnectionResetError):

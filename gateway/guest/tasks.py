@@ -14,23 +14,24 @@ import luigi
 from luigi.parameter import ParameterVisibility
 from luigi.task_register import Register, TaskClassAmbigiousException, TaskClassNotFoundException
 
-from .failure import Failure, describe, place, wrap
+from .failure import GuestError, describe, place, wrap
+from .names import Parameter, Task, TaskClass, Value
 
 _NO_DEFAULT = object()
 
 
-def find(family: str) -> Any:
-    """Return the task class of a family; raises ``Failure`` with the nearest name."""
+def find(family: str) -> TaskClass:
+    """Return the task class of a family; raises ``GuestError`` with the nearest name."""
     try:
         return Register.get_task_cls(family)
     except TaskClassAmbigiousException:
-        raise Failure(
+        raise GuestError(
             "family_ambiguous", f"two task classes are called {family}: give one a namespace"
         ) from None
     except TaskClassNotFoundException:
         near = difflib.get_close_matches(family, Register.task_names(), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise Failure("family_unknown", f"the module defines no task {family}{hint}") from None
+        raise GuestError("family_unknown", f"the module defines no task {family}{hint}") from None
 
 
 class Families:
@@ -38,11 +39,11 @@ class Families:
 
     def __init__(self, tree: str) -> None:
         self.tree = tree
-        self._parameters: dict[Any, list[tuple[str, Any, bool]]] = {}
+        self._parameters: dict[TaskClass, list[tuple[str, Parameter, bool]]] = {}
         self._defaults: dict[Any, Any] = {}
         self._rebuilt: dict[tuple[int, str], Any] = {}
 
-    def parameters(self, cls: Any) -> list[tuple[str, Any, bool]]:
+    def parameters(self, cls: TaskClass) -> list[tuple[str, Parameter, bool]]:
         """Return name, Parameter and whether it is private, for each parameter of a class."""
         known = self._parameters.get(cls)
         if known is None:
@@ -53,10 +54,10 @@ class Families:
             self._parameters[cls] = known
         return known
 
-    def build(self, family: str, texts: Mapping[str, str]) -> Any:
+    def build(self, family: str, texts: Mapping[str, str]) -> Task:
         """Make the task that ``texts`` describe; what they leave out takes its default.
 
-        Raises ``Failure``: ``family_...``, ``parameter_...``, ``task_invalid``.
+        Raises ``GuestError``: ``family_...``, ``parameter_...``, ``task_invalid``.
         """
         cls = find(family)
         parameters = self.parameters(cls)
@@ -65,20 +66,23 @@ class Families:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise Failure("parameter_unknown", f"{family} has no parameter {name}{hint}")
+                raise GuestError("parameter_unknown", f"{family} has no parameter {name}{hint}")
         values = {}
         for name, item, _ in parameters:
             if name in texts:
                 values[name] = self._read(family, name, item, texts[name])
             elif self._default(cls, name, item) is _NO_DEFAULT:
-                raise Failure("parameter_missing", f"{family} needs a value for {name}")
+                raise GuestError("parameter_missing", f"{family} needs a value for {name}")
         try:
             return cls(**values)
         except BaseException as error:
             raise wrap("task_invalid", f"making {family}", error, self.tree) from error
 
-    def texts(self, task: Any) -> dict[str, tuple[str, bool]]:
-        """Return text and privacy of each parameter; raises ``Failure`` if a text says too little."""
+    def texts(self, task: Task) -> dict[str, tuple[str, bool]]:
+        """Return text and privacy of each parameter.
+
+        Raises ``GuestError`` (``parameter_invalid``) where the text could not be read back.
+        """
         family = task.get_task_family()
         found = {}
         for name, item, private in self.parameters(type(task)):
@@ -90,7 +94,7 @@ class Families:
                     "parameter_invalid", f"writing {family}.{name} as text", error, self.tree
                 ) from error
             if not isinstance(text, str) or not self._says_all(type(task), name, item, value, text):
-                raise Failure(
+                raise GuestError(
                     "parameter_invalid",
                     f"{family}.{name} has a value that cannot be read back from its text"
                     f" ({type(value).__name__} in a {type(item).__name__})",
@@ -98,7 +102,7 @@ class Families:
             found[name] = (text, private)
         return found
 
-    def _read(self, family: str, name: str, item: Any, text: str) -> Any:
+    def _read(self, family: str, name: str, item: Parameter, text: str) -> Value:
         """Parse one text. The text of the default is the default: ``None`` is written as a word."""
         default = self._default(find(family), name, item)
         if default is not _NO_DEFAULT and _serialized(item, default) == text:
@@ -108,14 +112,16 @@ class Families:
         except Exception as error:
             # Never the error's own text: it quotes the value, which may be masked.
             message = f"{family}.{name} cannot be read as {type(item).__name__}"
-            raise Failure("parameter_invalid", message, place(error, self.tree)) from error
+            raise GuestError("parameter_invalid", message, place(error, self.tree)) from error
 
-    def _says_all(self, cls: Any, name: str, item: Any, value: Any, text: str) -> bool:
+    def _says_all(
+        self, cls: TaskClass, name: str, item: Parameter, value: Value, text: str
+    ) -> bool:
         key = (id(item), text)
         if key not in self._rebuilt:
             try:
                 self._rebuilt[key] = item.serialize(item.normalize(item.parse(text))) == text
-            except Exception:
+            except Exception:  # noqa: BLE001 - a parser may raise anything
                 self._rebuilt[key] = False
         if self._rebuilt[key] and value is not None:
             return True
@@ -124,10 +130,10 @@ class Families:
             return True
         try:
             return bool(value is None and item.parse(text) is None)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a parser may raise anything
             return False
 
-    def _default(self, cls: Any, name: str, item: Any) -> Any:
+    def _default(self, cls: TaskClass, name: str, item: Parameter) -> Value:
         key = (cls, name)
         if key not in self._defaults:
             family = cls.get_task_family()
@@ -135,7 +141,7 @@ class Families:
                 has = item.has_task_value(family, name)
                 self._defaults[key] = item.task_value(family, name) if has else _NO_DEFAULT
             except Exception as error:
-                raise Failure(
+                raise GuestError(
                     "parameter_invalid",
                     f"the default of {family}.{name} fails: {describe(error)}",
                     place(error, self.tree),
@@ -143,7 +149,7 @@ class Families:
         return self._defaults[key]
 
 
-def kind(task: Any) -> str:
+def kind(task: Task) -> str:
     """Return ``external``, ``wrapper`` or ``task``, as Luigi's worker would treat it.
 
     A wrapper with a ``run`` or ``complete`` of its own does work, so it is a task.
@@ -160,9 +166,9 @@ def kind(task: Any) -> str:
     return "task"
 
 
-def _serialized(item: Any, value: Any) -> str | None:
+def _serialized(item: Parameter, value: Value) -> str | None:
     try:
         text = item.serialize(value)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a serializer may raise anything
         return None
     return text if isinstance(text, str) else None

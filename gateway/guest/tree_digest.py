@@ -8,34 +8,35 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from pathlib import Path
 
-from .failure import Failure
+from .failure import GuestError
 
 _PREFIX = b"sluice-code-v1\n"
 
 
 def check(tree: str, expected: str) -> None:
-    """Raise ``Failure`` unless the regular files below ``tree`` are exactly those of the digest.
+    """Raise ``GuestError`` unless the regular files below ``tree`` are exactly those of the digest.
 
     Stricter than the digest itself: what it leaves out (compiled files, hidden files) must not be
     there, because Python would import it.
     """
-    files: dict[bytes, str] = {}
+    files: dict[bytes, Path] = {}
     for folder, folders, names in os.walk(tree):
-        for name in (*folders, *names):
-            path = os.path.join(folder, name)
-            mode = os.lstat(path).st_mode
-            relative = os.path.relpath(path, tree)
-            if name.startswith(".") or name == "__pycache__" or name.endswith(".pyc"):
-                raise Failure("code_changed", f"{relative} is not covered by the code digest")
+        for entry in (*folders, *names):
+            path = Path(folder, entry)
+            mode = path.lstat().st_mode
+            relative = path.relative_to(tree).as_posix()
+            if entry.startswith(".") or entry == "__pycache__" or entry.endswith(".pyc"):
+                raise GuestError("code_changed", f"{relative} is not covered by the code digest")
             if stat.S_ISREG(mode):
                 files[relative.encode()] = path
             elif not stat.S_ISDIR(mode):
-                raise Failure("code_changed", f"{relative} is neither a file nor a folder")
+                raise GuestError("code_changed", f"{relative} is neither a file nor a folder")
     digest = hashlib.sha256(_PREFIX)
-    for relative in sorted(files):
-        with open(files[relative], "rb") as stream:
-            data = stream.read()
-        digest.update(len(relative).to_bytes(8) + relative + len(data).to_bytes(8) + data)
+    for name in sorted(files):
+        for part in (name, files[name].read_bytes()):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
     if digest.hexdigest() != expected:
-        raise Failure("code_changed", "the code is not the code that was decided upon")
+        raise GuestError("code_changed", "the code is not the code that was decided upon")

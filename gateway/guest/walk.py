@@ -13,14 +13,15 @@ from typing import Any
 import luigi
 
 from . import declared, tasks
-from .failure import Failure, wrap
+from .failure import GuestError, wrap
+from .names import Task, TaskClass, Value
 
 Record = dict[str, Any]
 _Identity = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 class Walk:
-    """One graph under construction. Raises ``Failure`` as soon as a bound is passed."""
+    """One graph under construction. Raises ``GuestError`` as soon as a bound is passed."""
 
     def __init__(self, tree: str, max_nodes: int, max_edges: int) -> None:
         self.records: list[Record] = []
@@ -31,15 +32,15 @@ class Walk:
         self._edges = 0
         self._by_object: dict[int, int] = {}
         self._by_identity: dict[_Identity, int] = {}
-        self._possible: dict[Any, int] = {}
-        self._queue: deque[tuple[int, Any]] = deque()
-        self._kept: list[Any] = []  # so that no id() is used twice
+        self._possible: dict[TaskClass, int] = {}
+        self._queue: deque[tuple[int, Task]] = deque()
+        self._kept: list[Task] = []  # so that no id() is used twice
 
-    def build(self, family: str, texts: dict[str, str]) -> Any:
+    def build(self, family: str, texts: dict[str, str]) -> Task:
         """Make one task of texts; see ``tasks.Families.build``."""
         return self._families.build(family, texts)
 
-    def describe(self, task: Any) -> Record:
+    def describe(self, task: Task) -> Record:
         """Return what identifies one task, its parameters in clear and without privacy."""
         texts = self._families.texts(task)
         return {
@@ -49,7 +50,7 @@ class Walk:
             "parameters": {name: text for name, (text, _) in texts.items()},
         }
 
-    def add(self, roots: Iterable[Any]) -> list[int]:
+    def add(self, roots: Iterable[Task]) -> list[int]:
         """Add tasks and all that they require; return the indices of ``roots``."""
         indices = [self._place(root, "a yield") for root in roots]
         while self._queue:
@@ -60,12 +61,12 @@ class Walk:
             record["deps"] = sorted(set(deps))
             self._edges += len(record["deps"])
             if self._edges > self._max_edges:
-                raise Failure(
+                raise GuestError(
                     "too_many_edges", f"the graph has more than {self._max_edges} dependencies"
                 )
         return indices
 
-    def _required(self, task: Any, family: str) -> list[int]:
+    def _required(self, task: Task, family: str) -> list[int]:
         what = f"{family}.requires()"
         try:
             required = task.deps()
@@ -73,12 +74,12 @@ class Walk:
             raise wrap("requires_failed", what, error, self._tree) from error
         return [self._place(item, what) for item in required]
 
-    def _place(self, task: Any, what: str) -> int:
+    def _place(self, task: Task, what: str) -> int:
         index = self._by_object.get(id(task))
         if index is not None:
             return index
         if not isinstance(task, luigi.Task):
-            raise Failure("requires_failed", f"{what} gave a {type(task).__name__}, not a task")
+            raise GuestError("requires_failed", f"{what} gave a {type(task).__name__}, not a task")
         texts = self._families.texts(task)
         family = task.get_task_family()
         plain = tuple((name, text) for name, (text, _) in texts.items())
@@ -103,13 +104,13 @@ class Walk:
         self._kept.append(task)
         return index
 
-    def _yielded(self, owner: Any, record: Record) -> list[int]:
+    def _yielded(self, owner: Task | TaskClass, record: Record) -> list[int]:
         """Add the families that ``owner`` may yield; one node stands for all tasks of a family."""
         pairs = declared.may_yield(owner, record["family"], self._tree)
         record["may_yield"] = [[cls.get_task_family(), limit] for cls, limit in pairs]
         return [self._place_possible(cls) for cls, _ in pairs]
 
-    def _place_possible(self, cls: Any) -> int:
+    def _place_possible(self, cls: TaskClass) -> int:
         index = self._possible.get(cls)
         if index is None:
             family = cls.get_task_family()
@@ -132,8 +133,8 @@ class Walk:
             self._edges += len(deps)
         return index
 
-    def _append(self, **fields: Any) -> int:
+    def _append(self, **fields: Value) -> int:
         if len(self.records) >= self._max_nodes:
-            raise Failure("too_many_tasks", f"the graph has more than {self._max_nodes} tasks")
+            raise GuestError("too_many_tasks", f"the graph has more than {self._max_nodes} tasks")
         self.records.append({"may_yield": [], "deps": [], **fields})
         return len(self.records) - 1

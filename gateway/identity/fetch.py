@@ -54,9 +54,8 @@ async def fetch_keys(session: ClientSession, url: URL, timeout_seconds: float) -
             url, allow_redirects=False, timeout=timeout, headers=_HEADERS
         ) as response:
             body = await _bounded_body(response)
-    except TimeoutError as error:
-        raise FetchFailed(f"no complete answer within {timeout_seconds} s") from error
-    except (ClientError, OSError, ValueError, RuntimeError) as error:  # Runtime: session closed
+    # TimeoutError is an OSError; a session that was closed is a RuntimeError.
+    except (ClientError, OSError, ValueError, RuntimeError) as error:
         raise FetchFailed(f"{type(error).__name__}: {error}") from error
     # A hundred RSA keys take some ten milliseconds to read: not on the event loop.
     return await asyncio.to_thread(_parse, body)

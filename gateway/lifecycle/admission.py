@@ -23,6 +23,7 @@ from gateway.lifecycle.masking import masked
 from gateway.lifecycle.parts import Parts
 from gateway.model import Decision, LaunchRequest, LaunchState, Principal
 from gateway.policy.decide import LoadedPolicy
+from gateway.policy.inputs import policy_input, shown_parameters
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 
@@ -122,7 +123,7 @@ class Admission:
         )
         entries = [received]
         if denied:
-            entries.append(decision_entry(decision, record, policy_input=facts))
+            entries.append(decision_entry(decision, record, facts=facts))
         now = record.created_at
         until = rfc3339(parts.clock() + timedelta(hours=parts.settings.admit.idempotency_hours))
         scope, body = self._scope(principal, key or ""), self._body(request)
@@ -157,13 +158,26 @@ class Admission:
         self, policy: LoadedPolicy, principal: Principal, request: LaunchRequest
     ) -> tuple[Decision, dict[str, Json]]:
         """Ask ``sluice.admit``; return its decision and the facts it saw."""
+        data = policy.snapshot.data
         history = await read_history(self._parts, principal, request.pipeline)
         now = rfc3339(self._parts.clock())
         enforcement = self._parts.binder.enforcement
         decision = await policy.admit(
             principal, request, history=history, now=now, enforcement=enforcement
         )
-        return decision, {"history": history, "time": now, "enforcement": enforcement}
+        pipeline = data.pipelines.get(request.pipeline)
+        if pipeline is None:
+            return decision, {"history": history, "time": now}
+        facts = policy_input(
+            data,
+            principal,
+            request,
+            parameters=shown_parameters(pipeline, request.parameters),
+            history=history,
+            now=now,
+            enforcement=enforcement,
+        )
+        return decision, facts
 
     def draft(
         self, policy: LoadedPolicy, principal: Principal, request: LaunchRequest

@@ -34,6 +34,7 @@ from gateway.model import (
 )
 from gateway.network.profiles import profiles
 from gateway.policy.decide import LoadedPolicy
+from gateway.policy.inputs import policy_input
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 
@@ -146,7 +147,16 @@ async def judge(
         policy_revision=decision.policy.revision,
         expires_at=expires_at,
     )
-    facts: dict[str, Json] = {"history": history, "time": now, "enforcement": enforcement}
+    facts = policy_input(
+        data,
+        principal,
+        request,
+        parameters=request.parameters,
+        history=history,
+        now=now,
+        enforcement=enforcement,
+        graph=graph,
+    )
     return Judged(decision, plan, graph, facts)
 
 
@@ -218,7 +228,7 @@ async def record_decision(
     entry = decision_entry(
         decision,
         record,
-        policy_input=judged.facts,
+        facts=judged.facts,
         plan=plan,
         graph={
             "digest": graph.digest,
@@ -264,7 +274,7 @@ async def record_refusal(parts: Parts, record: LaunchRecord, decision: Decision)
             decision_seq=seq,
         )
 
-    return await parts.log.append(decision_entry(decision, record, policy_input={}), change=change)
+    return await parts.log.append(decision_entry(decision, record, facts={}), change=change)
 
 
 def decision_json(decision: Decision) -> dict[str, Json]:
@@ -282,12 +292,15 @@ def decision_entry(
     decision: Decision,
     record: LaunchRecord,
     *,
-    policy_input: Mapping[str, Json],
+    facts: Mapping[str, Json],
     plan: Plan | None = None,
     graph: Mapping[str, Json] | None = None,
     metrics: Mapping[str, Json] | None = None,
 ) -> Entry:
-    """Return the log entry of a decision: a superset of OPA's decision event."""
+    """Return the log entry of a decision: a superset of OPA's decision event.
+
+    ``facts`` are the input that policy saw, without the tasks: those come by the graph's digest.
+    """
     return Entry(
         event=f"decision.{decision.verdict}",
         launch_id=record.id,
@@ -296,13 +309,7 @@ def decision_entry(
         body={
             "bundles": {"sluice": decision.policy.to_json()},
             "path": "sluice/launch" if graph else "sluice/admit",
-            "input": {
-                "pipeline": record.pipeline,
-                "parameters": dict(record.parameters),
-                "reason": record.reason,
-                "surface": record.surface,
-                **policy_input,
-            },
+            "input": dict(facts),
             "result": {
                 "verdict": decision.verdict,
                 "violations": [item.to_json() for item in decision.violations],

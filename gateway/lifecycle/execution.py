@@ -164,7 +164,7 @@ class Execution:
         if graph_digest(stored.nodes) != plan["graph_digest"]:
             raise _forged("the graph is not the one that was decided")
         data = await parts.database.read(partial(launches.get_sealed, launch_id=record.id))
-        sealed = parts.keys.unseal(data, record.id) if data else {}
+        sealed: Any = parts.keys.unseal(data, record.id) if data else {}
         return Warrant(
             launch_id=record.id,
             principal=principal_from_json(entry.value["requested_by"]),

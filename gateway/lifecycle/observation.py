@@ -71,7 +71,7 @@ class Observer:
         now = rfc3339(self._parts.clock())
         body: dict[str, Json] = {
             "enforcement": self._parts.binder.enforcement,
-            "warning": getattr(self._parts.binder, "warning", ""),
+            "warning": self._parts.binder.warning,
             "layers": dict(event.layers),
             "complete_already": list(event.skipped),
         }

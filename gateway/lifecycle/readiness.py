@@ -6,33 +6,52 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.decisionlog.signer import CheckpointSigner
+from gateway.errors import GatewayError
+from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.parts import Parts
 
 
 class Readiness:
     """Asks each part for its state, at the moment of the question."""
 
-    def __init__(self, parts: Parts, signer: CheckpointSigner, layers: Mapping[str, bool]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        signer: CheckpointSigner,
+        notices: PolicyNotices,
+        layers: Mapping[str, bool],
+    ) -> None:
         """``layers`` are the sandbox layers that this machine really has."""
         self._parts = parts
         self._signer = signer
+        self._notices = notices
         self._layers = layers
 
-    def report(self) -> Mapping[str, Any]:
-        """Return the readiness document. A missing sandbox layer is shown, and does not unready."""
-        healthy, why = self._signer.healthy
-        checks = {
-            "checkpoint_signer": "ok" if healthy else why,
-            "store": self._parts.database.problem or "ok",
-            "policy": self._parts.policy.problem or "ok",
+    async def report(self) -> Mapping[str, Any]:
+        """Return the readiness document.
+
+        A refused policy revision and a missing sandbox layer are shown and do not unready: the
+        former policy is in force, and production does not start without its layers.
+        """
+        signing, why = self._signer.healthy
+        failing = {
+            "store": await self._store(),
+            "checkpoint_signer": "" if signing else why,
         }
-        serving = {name: text for name, text in checks.items() if name != "policy"}
+        shown = {**failing, "policy": self._notices.refusal}
         return {
-            "ready": all(text == "ok" for text in serving.values()),
-            "checks": checks,
+            "ready": not any(failing.values()),
+            "checks": {name: text or "ok" for name, text in shown.items()},
             "layers": dict(self._layers),
             "environment": self._parts.settings.environment,
             "enforcement": self._parts.binder.enforcement,
-            "policy_revision": self._parts.policy.revision,
+            "policy_revision": self._notices.revision,
             "log_size": self._parts.log.size,
         }
+
+    async def _store(self) -> str:
+        try:
+            await self._parts.database.write(lambda connection: connection.execute("SELECT 1"))
+        except GatewayError as error:
+            return error.public_message
+        return ""

@@ -30,7 +30,12 @@ class NetworkBinder(Protocol):
 
     @property
     def enforcement(self) -> str:
-        """``none`` or the name of what enforces; policy sees it as ``input.request.enforcement``."""
+        """``none``, or who enforces; policy sees it as ``input.request.enforcement``."""
+        ...
+
+    @property
+    def warning(self) -> str:
+        """What everybody who launches must know about that; empty when nothing is missing."""
         ...
 
     async def bind(self, profiles: Sequence[str], receipt: Receipt) -> Binding:

@@ -87,6 +87,11 @@ class Pipeline:
     standing_approval: StandingApproval | None = None
     declassify: tuple[Declassify, ...] = ()
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """The parameters whose values people may see; every other value is masked."""
+        return frozenset(name for name, doc in self.parameters.items() if doc.shown)
+
     def to_json(self) -> dict[str, Json]:
         """Return the form of ``input.pipeline``, without the code digest of the launch."""
         standing = self.standing_approval

@@ -48,6 +48,12 @@ class PolicyInvalid(Misconfigured):
         )
 
 
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise ``PolicyInvalid`` when there are findings."""
+    if found := tuple(findings):
+        raise PolicyInvalid(found)
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like ``name``, or None when nothing is like it."""
     found = difflib.get_close_matches(name, sorted(known), 1, 0.5)

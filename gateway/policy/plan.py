@@ -118,13 +118,17 @@ class Plan:
     builtins: Mapping[str, int]
 
     def constant(self, operand: Mapping[str, Any]) -> str | None:
-        """Return the text of a constant operand; None when it is computed."""
+        """Return the text of a constant operand; None when it is computed, or no text.
+
+        Keys stand among the strings as they are, texts of the source with their quotation marks.
+        """
         if operand["type"] == "string_index":
-            index: int = operand["value"]
-            return self.strings[index]
-        if operand["type"] == "string":
-            return str(operand["value"]).strip('"')
-        return None
+            text: str = self.strings[operand["value"]]
+        elif operand["type"] == "string":
+            text = str(operand["value"])
+        else:
+            return None
+        return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def read_plan(raw: Mapping[str, Any]) -> Plan:

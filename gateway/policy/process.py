@@ -89,22 +89,18 @@ class WorkerProcess:
         return f"the policy worker ended with status {status}"
 
 
-def message(op: str, **fields: object) -> bytes:
-    """Return the bytes of one message."""
-    return json.dumps({"op": op, **fields}, allow_nan=False).encode()
-
-
 def build_message(
     modules: Mapping[str, str], data: object, rules: Iterable[str], save: Path | None = None
 ) -> bytes:
     """Return the message that compiles a policy for the given rules (``data.sluice...``)."""
-    return message(
-        "build",
-        modules=dict(modules),
-        data=data,
-        entrypoints=[entrypoint(rule) for rule in rules],
-        save=str(save) if save else None,
-    )
+    body = {
+        "op": "build",
+        "modules": dict(modules),
+        "data": data,
+        "entrypoints": [entrypoint(rule) for rule in rules],
+        "save": str(save) if save else None,
+    }
+    return json.dumps(body, allow_nan=False).encode()
 
 
 def entrypoint(rule: str) -> str:

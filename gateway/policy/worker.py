@@ -2,8 +2,8 @@
 
 A regular expression can take hours and a range can take all memory, so Rego runs where it can be
 killed: no environment, output to nowhere, and a watchdog thread that ends the process when its
-resident memory passes the bound (exit status STATUS) or the gateway is gone. (A limit on address space is no use:
-rego-cpp's allocator reserves 256 GB of it.) The deadline is the gateway's: it kills this process.
+resident memory passes the bound (with STATUS) or the gateway is gone. A limit on address space is
+no use: rego-cpp's allocator reserves 256 GB of it. The deadline is the gateway's: it kills.
 
 Frames are four bytes of length and JSON. This file is started by its path, and imports nothing but
 the standard library and regopy.

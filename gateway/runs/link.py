@@ -63,6 +63,12 @@ class DriverLink:
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)
         return cls(process, reader, writer)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     @property
     def pid(self) -> int:
         """The process id, for operators."""

@@ -79,7 +79,9 @@ class Report:
         except NonsenseError as error:
             return Outcome("FAILED", f"its report makes no sense: {error}")
         if outcome.status == "FAILED" and outcome.explanation.rstrip().endswith("MemoryError"):
-            return Outcome("FAILED", f"{outcome.explanation} (the limit is {limit.memory_mb} MB)")
+            return Outcome(
+                "FAILED", f"{outcome.explanation.rstrip()} (the limit is {limit.memory_mb} MB)"
+            )
         if outcome.status != "FAILED" and broken:
             return Outcome("FAILED", broken)
         return outcome

@@ -80,6 +80,27 @@ class Run:
                 await self._tell_end(status, reason)
 
     async def _run(self) -> tuple[RunStatus, str]:
+        """Have a driver schedule the plan; have another one go on where one died.
+
+        What ran when a driver died is left to end first. So no task runs twice at once, and none
+        in excess of what Luigi would allow.
+        """
+        self._order.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for rebuild in range(1 + REBUILDS):
+            async with await DriverLink.start(self._order.scratch / "driver.log") as link:
+                if rebuild == 0:
+                    await self._make_ready()  # while the driver imports Luigi
+                link.send(self._book.plan(self._settings))
+                finished = await self._obey(link)
+            await self._halt.unless_stopped(self._attempts.finish())
+            if finished:
+                return self._book.verdict(finished)
+            _log.warning("driver_died", launch_id=self._order.launch_id)
+        raise Retryable(
+            "driver_lost", "the run's scheduler process died again and again", step="run"
+        )
+
+    async def _make_ready(self) -> None:
         book, halt = self._book, self._halt
         nodes = tuple(self._order.graph.nodes.values())
         await halt.unless_stopped(self._executor.prepare(self._order))
@@ -87,28 +108,6 @@ class Run:
         book.answer(nodes, answers)
         skipped = tuple(node.key for node in nodes if node.key in book.skipped)
         await self._teller.tell(RunStarted(self._order.launch_id, self._executor.layers, skipped))
-        return book.verdict(await self._drive())
-
-    async def _drive(self) -> Finished:
-        """Have drivers schedule the plan until one has finished it.
-
-        What ran when a driver died is left to end first. So no task runs twice at once, and none
-        in excess of what Luigi would allow.
-        """
-        for _ in range(1 + REBUILDS):
-            link = await DriverLink.start(self._order.scratch / "driver.log")
-            try:
-                link.send(self._book.plan(self._settings))
-                finished = await self._obey(link)
-            finally:
-                await link.close()
-            await self._halt.unless_stopped(self._attempts.finish())
-            if finished:
-                return finished
-            _log.warning("driver_died", launch_id=self._order.launch_id)
-        raise Retryable(
-            "driver_lost", "the run's scheduler process died again and again", step="run"
-        )
 
     async def _obey(self, link: DriverLink) -> Finished | None:
         """Do what the driver says; return its last word, or None when it died before that."""

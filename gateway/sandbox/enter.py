@@ -12,11 +12,11 @@ where the code can neither see nor signal it.
 
 The steps, in this order because each needs rights that a later one gives up:
 
-1. a user namespace, then a pid namespace, whose process 1 does the rest;
-2. ipc, uts, cgroup and network namespaces, and a mount namespace with a tree of its own;
-3. resource limits, no capabilities, an unprivileged user, death with the keeper;
-4. no_new_privs, Landlock, seccomp;
-5. exec with a fixed environment.
+1. a user namespace, then a pid namespace, whose process 1 does the rest
+2. ipc, uts, cgroup and network namespaces, and a mount namespace with a tree of its own
+3. resource limits, no capabilities, an unprivileged user, death with the keeper
+4. no_new_privs, Landlock, seccomp
+5. exec, with a fixed environment
 
 A failing layer that is required ends all this with its name. No code runs behind fewer walls than
 were asked for.
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -35,68 +34,26 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from gateway.sandbox.walls import kernel, landlock, limits, seccomp, tree, users  # noqa: E402
+from gateway.sandbox.walls import kernel, landlock, limits, seccomp, tree, users
+from gateway.sandbox.walls.record import WallError, Walls
 
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
-    "MPLCONFIGDIR": "/tmp",
-    "OPENBLAS_NUM_THREADS": "1",
+    "HOME": tree.SCRATCH,
+    "TMPDIR": tree.SCRATCH,
+    "MPLCONFIGDIR": tree.SCRATCH,
+    "OPENBLAS_NUM_THREADS": "1",  # its threads would each reserve memory, and count as processes
     "OMP_NUM_THREADS": "1",
     "LUIGI_CONFIG_PATH": "/dev/null",
 }
 _PACKET = 1 << 18
-_HIGH = 200  # where descriptors are parked while they are put in place
-
-
-class Failure(Exception):
-    """A wall cannot be built. ``optional``: the caller may try again without ``layer``."""
-
-    def __init__(self, layer: str | None, reason: str, *, optional: bool = False) -> None:
-        super().__init__(reason)
-        self.layer = layer
-        self.optional = optional
-
-
-class Walls:
-    """Which layers are on, and why others are not."""
-
-    def __init__(self, required: list[str], skip: list[str]) -> None:
-        self.on: dict[str, bool] = {}
-        self.notes: dict[str, str] = {}
-        self._required = required
-        self._skip = skip
-
-    def build(self, layer: str, action: Callable[[], object], *, clean: bool = True) -> bool:
-        """Try one layer; ``clean`` False: a failure leaves things half done, so start again."""
-        if layer in self._skip:
-            self.on[layer] = False
-            return False
-        try:
-            action()
-        except OSError as error:
-            required = layer in self._required
-            if required or not clean:
-                raise Failure(layer, str(error), optional=not required) from error
-            self.on[layer] = False
-            self.notes[layer] = str(error)
-        else:
-            self.on[layer] = True
-        return self.on[layer]
-
-    def leave_out(self, layer: str, why: str) -> None:
-        """Record that a layer cannot be there."""
-        if layer in self._required:
-            raise Failure(layer, why)
-        self.on[layer] = False
-        self.notes[layer] = why
+_HIGH = 200  # where descriptors are parked while others are put in place
 
 
 def main() -> None:
@@ -104,46 +61,30 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    order = json.loads(control.recv(_PACKET) or b"{}")
-    if not order:
+    first = control.recv(_PACKET)
+    if not first:
         return
-    scratch = None
+    order = json.loads(first)
+    scratch = _without_mounts(order) if "mount_namespace" in order["skip"] else None
     try:
-        if "mount_namespace" in order["skip"]:
-            scratch = _without_mounts(order)
         child, layers, notes = start(order)
-    except (Failure, OSError) as error:
-        layer = error.layer if isinstance(error, Failure) else None
-        optional = isinstance(error, Failure) and error.optional
-        _say(control, {"error": str(error), "layer": layer, "optional": optional})
+    except (WallError, OSError) as error:
+        wall = error if isinstance(error, WallError) else WallError(None, str(error))
+        _say(control, wall.to_json())
     else:
         watch = os.pidfd_open(child)
         _say(control, {"layers": layers, "notes": notes}, watch)
         _say(control, {"exited": keep(child, watch, control)})
     finally:
-        if scratch:
+        if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
 def start(order: dict[str, Any]) -> tuple[int, dict[str, bool], dict[str, str]]:
-    """Fork process 1 and return its id once the code itself has been started."""
-    spec = order["spec"]
-    walls = Walls(spec["required_layers"], order["skip"])
+    """Fork process 1; return its id, and which layers are on, once the code itself runs."""
     parked = [(inside, _park(ours)) for inside, ours in order["fds"]]
-    reached = [True]
-
-    def own_users() -> None:
-        reached[0] = users.enter_namespace()
-
-    if not walls.build("user_namespace", own_users):
-        reached[0] = os.geteuid() != users.ROOT
-    if reached[0]:
-        walls.on["unprivileged_user"] = True
-    else:
-        walls.leave_out("unprivileged_user", "root may not become another user here")
-    walls.build("pid_namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID))
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-
+    walls = Walls(order["spec"]["required_layers"], order["skip"])
+    _leave_users_and_processes(walls)
     report_read, report_write = _high_pipe()
     alive_read, alive_write = _high_pipe()
     child = os.fork()
@@ -151,19 +92,51 @@ def start(order: dict[str, Any]) -> tuple[int, dict[str, bool], dict[str, str]]:
         os.close(report_read)
         os.close(alive_write)
         _become(order, walls, parked, report_write, alive_read)
-    os.close(report_write)
-    os.close(alive_read)
-    for _, descriptor in parked:
+    for descriptor in (report_write, alive_read, *(high for _, high in parked)):
         os.close(descriptor)
     for _, ours in order["fds"]:
         os.close(ours)
-    with open(report_read, encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor
+    with open(report_read, encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor, not a path
         lines = [json.loads(line) for line in stream]  # ends when exec closes the other end
-    if not lines or "error" in lines[-1]:
+    if not lines:
+        lines = [WallError(None, "process 1 ended before its time").to_json()]
+    if "error" in lines[-1]:
         os.waitpid(child, 0)
-        last = lines[-1] if lines else {"error": "process 1 ended", "layer": None}
-        raise Failure(last["layer"], last["error"], optional=last.get("optional", False))
+        raise WallError.from_json(lines[-1])
     return child, lines[-1]["layers"], lines[-1]["notes"]
+
+
+def keep(child: int, watch: int, control: socket.socket) -> dict[str, object]:
+    """Wait for the end of process 1, hasten it when told to, and leave nothing behind."""
+    poll = select.poll()
+    poll.register(watch, select.POLLIN)
+    poll.register(control, select.POLLIN)
+    while watch not in {descriptor for descriptor, _ in poll.poll()}:
+        signal.pidfd_send_signal(watch, signal.SIGKILL)
+        poll.unregister(control)
+    _, status, usage = os.wait4(child, 0)
+    _end_orphans()
+    return {
+        "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "max_rss_mb": usage.ru_maxrss >> 10,
+    }
+
+
+def _leave_users_and_processes(walls: Walls) -> None:
+    safe = [os.geteuid() != users.ROOT]
+
+    def own_users() -> None:
+        safe[0] = users.enter_namespace()
+
+    walls.build("user_namespace", own_users)
+    if safe[0]:
+        walls.on["unprivileged_user"] = True
+    else:
+        walls.leave_out("unprivileged_user", "root may not become another user here")
+    walls.build("pid_namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID))
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _become(
@@ -175,23 +148,24 @@ def _become(
 ) -> None:
     """Build the remaining walls round this process and turn into the code. Never returns."""
     try:
-        _descriptors(parked, keep=[report, alive])
+        _put_in_place(parked, keep=[report, alive])
+        os.setsid()
         _isolate(order, walls)
         _reduce(order, walls, alive)
         os.chdir(order["spec"]["workdir"])
         _line(report, {"layers": walls.on, "notes": walls.notes})
-        os.execve(order["argv"][0], order["argv"], {**ENVIRONMENT, **order.get("environment", {})})
-    except Failure as error:
-        _line(report, {"error": str(error), "layer": error.layer, "optional": error.optional})
+        environment = {**ENVIRONMENT, **order.get("environment", {})}
+        os.execve(order["argv"][0], order["argv"], environment)  # noqa: S606 - no shell wanted
+    except WallError as error:
+        _line(report, error.to_json())
     except Exception as error:  # noqa: BLE001 - whatever it is: no walls, no code
-        _line(report, {"error": f"{type(error).__name__}: {error}", "layer": None})
+        _line(report, WallError(None, f"{type(error).__name__}: {error}").to_json())
     finally:
         os._exit(127)
 
 
 def _isolate(order: dict[str, Any], walls: Walls) -> None:
     spec = order["spec"]
-    os.setsid()
     rest = kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
     walls.build("ipc_namespace", lambda: kernel.unshare(rest))
     with contextlib.suppress(OSError):  # not compiled in, or refused: seccomp closes it as well
@@ -224,80 +198,61 @@ def _reduce(order: dict[str, Any], walls: Walls, alive: int) -> None:
     walls.build("rlimits", lambda: limits.apply(spec["limits"]))
     with contextlib.suppress(OSError):  # not ours to empty where there is no user namespace
         kernel.empty_bounding_set()
-    if walls.on["unprivileged_user"]:
+    if walls.on["user_namespace"] and walls.on["unprivileged_user"]:
         users.drop()
     walls.build("no_capabilities", kernel.drop_capabilities)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user had cleared it
     watched = select.poll()
     watched.register(alive, 0)
     if watched.poll(0):
-        raise Failure(None, "the keeper died")
+        raise WallError(None, "the keeper died")
     os.close(alive)
     walls.build("no_new_privs", lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1))
-    abi = [0]
+    version = [0]
 
     def file_rules() -> None:
-        abi[0] = landlock.restrict(_file_rules(order), network=spec["network"])
+        version[0] = landlock.restrict(_file_rules(order), network=spec["network"])
 
     walls.build("landlock", file_rules)
-    walls.on["landlock_network"] = abi[0] >= landlock.NETWORK_ABI and not spec["network"]
-    walls.on["landlock_scope"] = abi[0] >= landlock.SCOPE_ABI
+    walls.on["landlock_network"] = version[0] >= landlock.NETWORK_ABI and not spec["network"]
+    walls.on["landlock_scope"] = version[0] >= landlock.SCOPE_ABI
     walls.build("seccomp", seccomp.restrict)
 
 
 def _file_rules(order: dict[str, Any]) -> list[tuple[str, int]]:
     spec = order["spec"]
-    scratch = order.get("environment", {}).get("TMPDIR", "/tmp")  # noqa: S108 - ours
-    rules = [(path, landlock.READ) for path in (*order["view"], "/etc/passwd", "/etc/group")]
-    rules += [(target, landlock.READ) for _, target in spec["read_only"]]
-    rules += [(target, landlock.WRITE) for _, target in spec["writable"]]
-    rules += [(scratch, landlock.WRITE), ("/dev/shm", landlock.WRITE)]  # noqa: S108 - ours
-    rules += [("/etc/hosts", landlock.READ), ("/proc", landlock.CHANGE)]
-    rules += [(f"/dev/{name}", landlock.CHANGE) for name in tree.DEVICES]
-    return rules
+    scratch = order.get("environment", ENVIRONMENT)["TMPDIR"]
+    names = ("/etc/passwd", "/etc/group", "/etc/hosts")
+    readable = [*order["view"], *names, *(target for _, target in spec["read_only"])]
+    writable = [scratch, tree.SHARED_MEMORY, *(target for _, target in spec["writable"])]
+    changeable = ["/proc", *(f"/dev/{name}" for name in tree.DEVICES)]
+    return [
+        *((path, landlock.READ) for path in readable),
+        *((path, landlock.WRITE) for path in writable),
+        *((path, landlock.CHANGE) for path in changeable),
+    ]
 
 
 def _without_mounts(order: dict[str, Any]) -> str:
-    """Let inside paths mean our own, for want of a tree: in argv, the folders and the scratch."""
+    """Let the paths inside mean ours, for want of a tree of its own; return its scratch folder."""
     spec = order["spec"]
-    scratch = f"/tmp/sluice-{os.getpid()}-{os.urandom(8).hex()}"  # noqa: S108 - random, exclusive
-    os.mkdir(scratch, 0o700)
+    scratch = f"{tree.SCRATCH}/sluice-{os.getpid()}-{os.urandom(8).hex()}"
+    Path(scratch).mkdir(mode=0o700)
     table = {target: source for source, target in (*spec["read_only"], *spec["writable"])}
-    table["/tmp"] = scratch  # noqa: S108 - the name inside
+    table[tree.SCRATCH] = scratch
 
     def outside(path: str) -> str:
         for target, source in table.items():
             if path == target or path.startswith(target + "/"):
-                return source + path.removeprefix(target)
+                return str(source) + path.removeprefix(target)
         return path
 
     order["environment"] = {"HOME": scratch, "TMPDIR": scratch, "MPLCONFIGDIR": scratch}
-    order["argv"] = [outside(item) for item in order["argv"]]
+    order["argv"] = [order["argv"][0], *map(outside, order["argv"][1:])]
     spec["workdir"] = outside(spec["workdir"])
     for pairs in (spec["read_only"], spec["writable"]):
         pairs[:] = [[source, source] for source, _ in pairs]
     return scratch
-
-
-def keep(child: int, watch: int, control: socket.socket) -> dict[str, object]:
-    """Wait for the end of process 1, hasten it when told to, and leave nothing behind."""
-    poll = select.poll()
-    poll.register(watch, select.POLLIN)
-    poll.register(control, select.POLLIN)
-    while True:
-        ready = {descriptor for descriptor, _ in poll.poll()}
-        if watch in ready:
-            break
-        signal.pidfd_send_signal(watch, signal.SIGKILL)
-        poll.unregister(control)
-    _, status, usage = os.wait4(child, 0)
-    _end_orphans()
-    return {
-        "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-        "max_rss_mb": usage.ru_maxrss >> 10,
-    }
 
 
 def _end_orphans() -> None:
@@ -308,10 +263,12 @@ def _end_orphans() -> None:
         except ChildProcessError:
             return
         if pid == 0:
-            with open(f"/proc/self/task/{os.getpid()}/children") as stream:  # noqa: PTH123
-                for child in stream.read().split():
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+            for child in children.split():
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(int(child), signal.SIGKILL)
-            os.waitpid(-1, 0)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, 0)
 
 
 def _park(descriptor: int) -> int:
@@ -327,7 +284,7 @@ def _high_pipe() -> tuple[int, int]:
     return high
 
 
-def _descriptors(parked: list[tuple[int, int]], keep: list[int]) -> None:
+def _put_in_place(parked: list[tuple[int, int]], keep: list[int]) -> None:
     """Put descriptors where the code expects them and close all others."""
     for inside, descriptor in parked:
         os.dup2(descriptor, inside, inheritable=True)
@@ -336,20 +293,17 @@ def _descriptors(parked: list[tuple[int, int]], keep: list[int]) -> None:
         os.closerange(before + 1, after)
 
 
-def _say(control: socket.socket, message: dict[str, object], descriptor: int | None = None) -> None:
+def _say(control: socket.socket, message: dict[str, Any], descriptor: int | None = None) -> None:
     passed = [] if descriptor is None else [descriptor]
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", passed))] if passed else []
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody is left to tell
         control.sendmsg([json.dumps(message).encode()], rights)
 
 
-def _line(report: int, message: dict[str, object]) -> None:
+def _line(report: int, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         os.write(report, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OSError as error:
-        sys.exit(errno.errorcode.get(error.errno or 0, "error"))
+    main()

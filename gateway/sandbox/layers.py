@@ -1,4 +1,4 @@
-"""Which walls this machine can build: found out by building them, round a process that does nothing.
+"""Which walls this machine can build: found out by building them, round an idle process.
 
 The answer holds until the machine's configuration changes; the caller keeps it.
 """

@@ -87,8 +87,8 @@ class SandboxProcess:
             process = cls._spawn(spec, argv, dict(fds or {}), skip)
             try:
                 async with asyncio.timeout(setup_seconds):
-                    await process._entered
-            except _WallFailed as failure:
+                    await process._entered  # noqa: SLF001 - our own: this is a constructor
+            except _WallError as failure:
                 await process.close()
                 if not failure.optional or failure.layer is None or failure.layer in skip:
                     raise failure.explain() from failure
@@ -191,7 +191,7 @@ class SandboxProcess:
             if not self._entered.done():
                 self._entered.set_result(None)
         elif not self._entered.done():
-            self._entered.set_exception(_WallFailed(**message))
+            self._entered.set_exception(_WallError(**message))
         return True
 
     def _reap(self) -> None:
@@ -211,12 +211,12 @@ class SandboxProcess:
             self._process = None
         self.exit = self._last_words
         if not self._entered.done():
-            self._entered.set_exception(_WallFailed("the keeper ended", None, optional=False))
+            self._entered.set_exception(_WallError("the keeper ended", None, optional=False))
         if not self._ended.done():
             self._ended.set_result(self.exit.status)
 
 
-class _WallFailed(Exception):
+class _WallError(Exception):
     """The keeper could not build the sandbox."""
 
     def __init__(self, error: str, layer: str | None, *, optional: bool) -> None:

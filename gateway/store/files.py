@@ -31,11 +31,13 @@ def replace(path: Path, data: bytes, *, mode: int) -> None:
     _sync_directory(path.parent)
 
 
-def append(path: Path, data: bytes, *, mode: int) -> None:
-    """Add ``data`` at the end of ``path``."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+def append_line(path: Path, line: bytes, *, mode: int) -> None:
+    """Add a line at the end of ``path``; one that a crash has cut short stays a line by itself."""
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
     try:
-        _write(handle, data)
+        size = os.fstat(handle).st_size
+        whole = size == 0 or os.pread(handle, 1, size - 1) == b"\n"
+        _write(handle, (b"" if whole else b"\n") + line + b"\n")
     finally:
         os.close(handle)
     _sync_directory(path.parent)

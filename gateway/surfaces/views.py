@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.lifecycle.decision import decision_json
 from gateway.launch import DryRun
+from gateway.lifecycle.decision import decision_json
 from gateway.model import TaskGraph, TaskNode
 from gateway.policy.data import Pipeline
 from gateway.store.launches import LaunchRecord, TaskRow

@@ -1,4 +1,4 @@
-"""System calls that Python does not wrap, for x86_64 and aarch64."""
+"""System calls that Python does not wrap, for x86_64 and aarch64, under their own names."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def syscall(what: str, number: int | None, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces: unshare(2)."""
+    """Leave the namespaces that ``flags`` name for new ones."""
     _checked(_libc.unshare(flags), "unshare")
 
 
 def prctl(option: int, value: int = 0, pointer: object = 0) -> None:
-    """Change this process: prctl(2)."""
+    """Change one attribute of this process."""
     third = ctypes.c_ulong(pointer) if isinstance(pointer, int) else pointer
     zero = ctypes.c_ulong(0)
     _checked(_libc.prctl(option, ctypes.c_ulong(value), third, zero, zero), f"prctl {option}")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Mount: mount(2)."""
+    """Attach a file system, or what is at another path."""
     result = _libc.mount(
         source.encode(),
         target.encode(),
@@ -73,7 +73,7 @@ def detach(target: str) -> None:
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Change the root of this mount namespace: pivot_root(2)."""
+    """Change the root of this mount namespace."""
     syscall("pivot_root", _PIVOT_ROOT, new.encode(), old.encode())
 
 

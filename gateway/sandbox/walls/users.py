@@ -50,7 +50,7 @@ def drop() -> None:
         os.setresuid(INSIDE, INSIDE, INSIDE)
 
 
-def _map_writer(pid: int, table: str) -> tuple[Callable[[], bool], Callable[[], None]]:
+def _map_writer(pid: int, table: str) -> tuple[Callable[[], bool], Callable[[], bool]]:
     """Fork a helper that writes the maps of ``pid`` when told to, and says whether it could."""
     command_read, command_write = os.pipe()
     helper = os.fork()
@@ -72,7 +72,7 @@ def _map_writer(pid: int, table: str) -> tuple[Callable[[], bool], Callable[[], 
         os.close(command_write)
         return os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]) == 0
 
-    return lambda: finish(b"x"), lambda: finish(b"") and None
+    return lambda: finish(b"x"), lambda: finish(b"")
 
 
 def _write(path: str, text: str) -> None:

@@ -123,7 +123,7 @@ async def visible(call: Call) -> LaunchRecord:
 
 
 def _view(call: Call, record: LaunchRecord) -> dict[str, object]:
-    return views.launch(record, getattr(call.parts.binder, "warning", ""))
+    return views.launch(record, call.parts.binder.warning)
 
 
 def _idempotency_key(call: Call) -> str | None:

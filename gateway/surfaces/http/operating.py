@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ from gateway.surfaces.http.routes import Call, Route, answer
 class Operating:
     """What the operating routes show: functions, so that each answer is of this moment."""
 
-    readiness: Callable[[], Mapping[str, Any]]
+    readiness: Callable[[], Awaitable[Mapping[str, Any]]]
     metrics: Metrics
-    before_scrape: Callable[[], Any]
+    before_scrape: Callable[[], Awaitable[None]]
 
 
 OPERATING: web.AppKey[Operating] = web.AppKey("operating", Operating)
@@ -33,7 +33,7 @@ async def health(call: Call) -> web.StreamResponse:
 
 async def ready(call: Call) -> web.StreamResponse:
     """Ready, or 503 with what is not."""
-    value = dict(call.request.app[OPERATING].readiness())
+    value = dict(await call.request.app[OPERATING].readiness())
     return answer(call, value, status=200 if value["ready"] else 503)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from gateway.clock import new_id
@@ -42,7 +43,7 @@ def make_server(
     return app
 
 
-def _handler(route: Route):  # noqa: ANN202 -- aiohttp's own handler type
+def _handler(route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = None
         if not route.public:
@@ -52,11 +53,11 @@ def _handler(route: Route):  # noqa: ANN202 -- aiohttp's own handler type
     return handle
 
 
-def _guard(metrics: Metrics):  # noqa: ANN202 -- aiohttp's own middleware type
+def _guard(metrics: Metrics) -> Middleware:
     """Turn every error into a problem, count every request, and name it in the operator's log."""
 
     @web.middleware
-    async def guard(request: web.Request, handler) -> web.StreamResponse:  # noqa: ANN001 -- aiohttp's
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "unknown"
         started = time.perf_counter()
@@ -71,7 +72,7 @@ def _guard(metrics: Metrics):  # noqa: ANN202 -- aiohttp's own middleware type
     return guard
 
 
-async def _answered(request: web.Request, handler) -> web.StreamResponse:  # noqa: ANN001 -- aiohttp's
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
     except GatewayError as error:

@@ -2,7 +2,10 @@ module sluice.test/cluster/cilium-oracle
 
 go 1.26.0
 
-require github.com/cilium/cilium v1.20.2
+require (
+	github.com/cilium/cilium v1.20.2
+	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -94,10 +97,11 @@ require (
 	k8s.io/klog/v2 v2.140.0 // indirect
 	k8s.io/kube-openapi v0.0.0-20260501160325-927ab1f70cd6 // indirect
 	k8s.io/utils v0.0.0-20260707023825-cf1189d6abe3 // indirect
-	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/cilium/statedb => github.com/cilium/statedb v0.8.3
+// What follows is not there for its checks: no rule of a policy is judged by statedb, and 0.8.4 is
+// not to be had everywhere.
+replace github.com/cilium/statedb v0.8.4 => github.com/cilium/statedb v0.8.3

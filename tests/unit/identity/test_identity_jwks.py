@@ -180,7 +180,7 @@ async def test_known_key_for_another_algorithm_asks_nobody(
 
 
 async def test_issuer_that_was_never_reached(
-    remote: RemoteKeys, key_server: KeyServer, keyring: Keyring, clock: Clock
+    remote: RemoteKeys, key_server: KeyServer, clock: Clock
 ) -> None:
     """Without any keys the answer is not known: retryable, with a back-off that doubles."""
     key_server.say("down", status=500)
@@ -191,8 +191,23 @@ async def test_issuer_that_was_never_reached(
         assert key_server.requests == attempt
         clock.now += waits[-1]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+async def test_success_ends_the_back_off(
+    remote: RemoteKeys, key_server: KeyServer, keyring: Keyring, clock: Clock
+) -> None:
+    """After a success failures count from one again, and old keys are asked for before use."""
+    key_server.say("down", status=500)
+    for _ in range(4):
+        clock.now += await unavailable(remote)
     key_server.publish(keyring.ed)
     assert await remote.key("ed", "EdDSA") is not None
+    key_server.publish(keyring.rsa)
+    clock.now += HOUR
+    assert await remote.key("ed", "EdDSA") is None
+    key_server.say("down", status=500)
+    clock.now += 25 * HOUR
+    assert await unavailable(remote) == 1
 
 
 async def test_last_keys_serve_while_the_issuer_is_down(
@@ -332,11 +347,13 @@ async def test_server_that_is_not_there(session: ClientSession, clock: Clock) ->
 
 
 async def test_session_that_was_closed(key_server: KeyServer, clock: Clock) -> None:
-    """A lookup after the application closed its session is refused, and does not crash."""
+    """A lookup after the application closed its session is a failure like any other."""
     session = ClientSession()
     keys = RemoteKeys(key_server.url, session, clock=clock)
     await session.close()
-    await unavailable(keys)
+    with capture_logs() as logs:
+        await unavailable(keys)
+    assert [line["event"] for line in logs] == ["key_set_unavailable"]
     await keys.close()
 
 

@@ -25,7 +25,7 @@ from identity_forge import (
     refused,
 )
 
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Unauthenticated
 from gateway.identity.issuers import Issuer
 from gateway.identity.keys import StaticKeys
 from gateway.identity.refusals import MESSAGES
@@ -64,44 +64,6 @@ async def test_other_than_three_segments(trust: Trust, forge: Forge, segments: i
     """Neither a fragment nor an encrypted token (five segments) is looked at."""
     parts = [*forge.token().split("."), "AAAA", "AAAA"][:segments]
     assert await refused(trust(), ".".join(parts)) == "token_malformed"
-
-
-@pytest.mark.parametrize("part", [0, 1, 2])
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda text: text + "=",
-        lambda text: text + "==",
-        lambda text: text + "\n",
-        lambda text: " " + text,
-        lambda text: text[:4] + " " + text[4:],
-        lambda text: text[:4] + "\x00" + text[4:],
-        lambda text: text[:4] + "+" + text[5:],
-        lambda text: text[:4] + "/" + text[5:],
-        lambda text: text[:4] + "\u0661" + text[5:],
-        lambda text: text[:4] + "\uff21" + text[5:],
-        lambda _text: "",
-        lambda _text: "A",
-    ],
-)
-async def test_one_spelling_of_base64url(
-    trust: Trust, forge: Forge, part: int, change: Any
-) -> None:
-    """Padding, spaces, NUL, plain base64, digits and letters of other scripts: all are refused."""
-    parts = forge.token().split(".")
-    parts[part] = change(parts[part])
-    assert await refused(trust(), ".".join(parts)) == "token_malformed"
-
-
-async def test_left_over_bits_are_not_ignored(trust: Trust, forge: Forge) -> None:
-    """The last character of a 64-byte signature has spare bits; only zeroes may stand there."""
-    token = forge.token()
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    twin = token[:-1] + alphabet[alphabet.index(token[-1]) + 1]
-    assert base64.urlsafe_b64decode(twin.split(".")[2] + "==") == base64.urlsafe_b64decode(
-        token.split(".")[2] + "=="
-    )
-    assert await refused(trust(), twin) == "token_malformed"
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "\ufeff", " "])
@@ -446,6 +408,10 @@ async def test_refused_token_is_not_used_up(trust: Trust, forge: Forge, clock: C
 
 async def test_message_tells_the_way_out_and_not_the_token(trust: Trust, forge: Forge) -> None:
     """The two texts of a refusal hold neither the token nor, for the caller, any detail."""
+    for payload in (b"\xff-secret", b"{-secret"):
+        with pytest.raises(Unauthenticated) as malformed:
+            await trust().verify(forge.token(payload))
+        assert "secret" not in str(malformed.value)
     token = forge.token(claims(iss="https://evil.example"))
     with pytest.raises(Exception, match="trusts") as caught:
         await trust().verify(token)

@@ -173,10 +173,11 @@ async def test_retry_beside_a_running_task(peer: Peer) -> None:
     def answer(start: Start) -> Exited | None:
         if start.node == "slow":
             return None  # ended by the retry of the other
-        if start.attempt == 1:
+        if start == Start("quick", 1):
             return Exited("quick", 1, "FAILED")
-        peer.link.send(Exited("quick", 2, "DONE"))
-        return Exited("slow", 1, "DONE")
+        if start == Start("quick", 2):
+            peer.link.send(Exited("slow", 1, "DONE"))
+        return Exited(start.node, start.attempt, "DONE")
 
     end = await peer.run(node("slow"), node("quick"), node("root", "slow", "quick"), answer=answer)
     assert end.status == "SUCCESS_WITH_RETRY"

@@ -43,7 +43,11 @@ async def test_what_is_left_in_the_pipe(tmp_path: Path) -> None:
 
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     """A closed log holds nothing open."""
-    before = set(Path("/proc/self/fd").iterdir())
+
+    def opened() -> set[Path]:
+        return set(Path("/proc/self/fd").iterdir())
+
+    before = opened()
     with TaskLog(tmp_path / "log", 100):
         pass
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert opened() == before

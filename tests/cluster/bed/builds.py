@@ -1,0 +1,157 @@
+"""Programs built from pinned Go modules, kept between runs.
+
+Each folder with a go.mod has its own place in the cache, named by everything that decides the result:
+go.mod, go.sum, our own Go files, the Go version and the flags. A program appears there whole or not at
+all. Builds run one at a time, at the lowest priority, because they take minutes of every core they get.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .places import HERE, ROOT, BedError, cache_folder
+
+_VERSION_VARIABLES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+_CRDS = Path("pkg/k8s/apis/cilium.io/client/crds/v2")
+
+
+@dataclass(frozen=True)
+class GoModule:
+    """A folder with a go.mod, the programs it builds, and the module whose version they bear."""
+
+    name: str
+    programs: Mapping[str, str]
+    upstream: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the go.mod is."""
+        return HERE / self.name
+
+
+KUBERNETES = GoModule(
+    "kubernetes",
+    {
+        name: f"k8s.io/kubernetes/cmd/{name}"
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+    },
+    upstream="k8s.io/kubernetes",
+)
+KWOK = GoModule("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, upstream="sigs.k8s.io/kwok")
+CILIUM = GoModule("cilium-oracle", {"cilium-oracle": "."}, upstream="github.com/cilium/cilium")
+
+_MODULES = {name: module for module in (KUBERNETES, KWOK, CILIUM) for name in module.programs}
+PROGRAMS = tuple(_MODULES)
+
+
+def program(name: str) -> Path:
+    """Return a built program, building it when the cache has none.
+
+    Raises BedError when there is no Go toolchain or the build fails.
+    """
+    module = _MODULES[name]
+    target = _place(module) / name
+    if not target.exists():
+        _build(module, name, target)
+    return target
+
+
+def cilium_crds() -> Path:
+    """Return the folder of Cilium's CRDs, of the same version as the oracle."""
+    target = _place(CILIUM) / "crds"
+    if not target.exists():
+        source = Path(_go(CILIUM, "list", "-m", "-f", "{{.Dir}}", CILIUM.upstream)) / _CRDS
+        with tempfile.TemporaryDirectory(dir=_make(target.parent)) as scratch:
+            copied = Path(scratch) / "crds"
+            copied.mkdir()
+            for file in source.glob("*.yaml"):
+                shutil.copyfile(file, copied / file.name)
+            copied.rename(target)
+    return target
+
+
+def debian_program(package: str, name: str) -> Path:
+    """Return a program of a Debian package: the installed one, else one unpacked into the cache.
+
+    Raises BedError when the package cannot be had.
+    """
+    if installed := shutil.which(name):
+        return Path(installed)
+    folder = cache_folder() / "debian" / package
+    target = folder / "usr/bin" / name
+    if not target.exists():
+        script = ROOT / "scripts" / "cluster-packages.sh"
+        if subprocess.run([script, folder, package], check=False).returncode != 0:
+            raise BedError(f"no {name}: install Debian's package {package}, or put it on PATH")
+    return target
+
+
+def _go(module: GoModule, *arguments: str) -> str:
+    if (go := shutil.which("go")) is None:
+        raise BedError("the cluster bed builds Kubernetes with Go 1.26 or later; put go on PATH")
+    done = subprocess.run(
+        [go, *arguments], cwd=module.folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BedError(f"go {arguments[0]} in {module.folder} failed:\n{done.stderr}")
+    return done.stdout.strip()
+
+
+def _make(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _flags(module: GoModule) -> list[str]:
+    """Linker flags that give Kubernetes' programs their version, as its own release builds do."""
+    version = _go(module, "list", "-m", "-f", "{{.Version}}", module.upstream)
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    variables = [
+        f"-X {package}.{key}={value}"
+        for package in _VERSION_VARIABLES
+        for key, value in values.items()
+        if module is KUBERNETES
+    ]
+    return ["-trimpath", "-buildvcs=false", "-ldflags=" + " ".join(["-s", "-w", *variables])]
+
+
+def _place(module: GoModule) -> Path:
+    digest = hashlib.sha256(_go(module, "env", "GOVERSION", "GOOS", "GOARCH").encode())
+    digest.update(" ".join(_flags(module)).encode())
+    for file in sorted([*module.folder.glob("go.*"), *module.folder.glob("*.go")]):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return cache_folder() / f"{module.name}-{digest.hexdigest()[:16]}"
+
+
+def _build(module: GoModule, name: str, target: Path) -> None:
+    with (_make(cache_folder()) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():  # built by whoever held the lock
+            return
+        print(f"building {name} from {module.upstream}; minutes when nothing is cached", flush=True)
+        gentle = ["nice", "-n", "19"]
+        if shutil.which("ionice"):
+            gentle += ["ionice", "-c", "3"]
+        environment = {"CGO_ENABLED": "0", "GOFLAGS": "-p=2", **os.environ}
+        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        with tempfile.TemporaryDirectory(dir=_make(target.parent)) as scratch:
+            draft = Path(scratch) / name
+            command = [*gentle, "go", "build", *_flags(module), "-o", draft, module.programs[name]]
+            done = subprocess.run(command, cwd=module.folder, env=environment, check=False)
+            if done.returncode != 0:
+                raise BedError(f"building {name} failed")
+            draft.rename(target)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"built {name} in {time.monotonic() - began:.0f} s, {cpu:.0f} s of CPU", flush=True)

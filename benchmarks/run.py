@@ -30,9 +30,21 @@ async def measure() -> list[Figure]:
         plain = await _plain(Path(folder) / "plain")
     ideal = TASKS * MILLISECONDS / 4000
     return [
-        Figure(f"run {TASKS} tasks of {MILLISECONDS} ms, 4 at a time", ours, "s", "s, luigi.build(workers=4)", plain),
-        Figure("overhead per task of that run", (ours - ideal) / TASKS * 1000, "ms", "ms, luigi.build", (plain - ideal) / TASKS * 1000),
-    ]  # fmt: skip
+        Figure(
+            f"run {TASKS} tasks of {MILLISECONDS} ms, 4 at a time",
+            ours,
+            "s",
+            "s, luigi.build(workers=4)",
+            plain,
+        ),
+        Figure(
+            "overhead per task of that run",
+            (ours - ideal) / TASKS * 1000,
+            "ms",
+            "ms, luigi.build",
+            (plain - ideal) / TASKS * 1000,
+        ),
+    ]
 
 
 async def _ours(folder: Path) -> float:

@@ -35,9 +35,9 @@ from gateway.launch import LaunchService
 from gateway.lifecycle.approval import Approval
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.hub import EventHub
+from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.observation import Observer
 from gateway.lifecycle.parts import Parts
-from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.readiness import Readiness
 from gateway.lifecycle.recovery import Recovery
 from gateway.metrics import Metrics

@@ -1,1 +1,1 @@
-"""The `sluice` commands: each file a family, each command a coroutine that returns an exit status."""
+"""The `sluice` commands: each file a family, each command a coroutine with an exit status."""

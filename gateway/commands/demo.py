@@ -286,15 +286,18 @@ async def _run_to_end(stage: Stage, client: GatewayClient, launch_id: str) -> No
                 stage.teller.say("event", "", event=event.name, data=dict(event.data))
             else:
                 live.show(event)
-    stage.teller.say(
-        "ended", f"{styled(end['state'])} {safe(end['outcome'])}", launch_id=launch_id, **end
-    )
+    stage.teller.say("ended", f"{styled(end['state'])} {safe(end['outcome'])}", **end)
     _expect(end["state"] == "succeeded", f"the run should succeed: {end['outcome']}")
     _expect(bool(end["outputs"]), "the run should name what it wrote")
     for path in end["outputs"]:
-        _expect(Path(path).is_file(), f"{path} should exist")
-        size = Path(path).stat().st_size
+        size = await asyncio.to_thread(_size, Path(path))
         stage.teller.say("wrote", f"wrote {safe(path)} ({size} bytes)", path=path, bytes=size)
+
+
+def _size(path: Path) -> int:
+    if not path.is_file():
+        raise DemoError(f"{path} should exist")
+    return path.stat().st_size
 
 
 def _copy_with_one_byte_changed(database: Path, copy: Path) -> int:
@@ -337,7 +340,7 @@ async def _serve_on(stage: Stage) -> None:
     await stop.wait()
 
 
-def _expect(holds: bool, message: str) -> None:  # noqa: FBT001 -- reads as a sentence where called
+def _expect(holds: bool, message: str) -> None:
     if not holds:
         raise DemoError(message)
 

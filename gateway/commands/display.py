@@ -83,9 +83,13 @@ class LiveRun:
 
     def show(self, event: Event) -> None:
         """Take one event in."""
-        body = event.data.get("body", event.data)
+        self._take(event.name, event.data.get("body", event.data))
+        if not self._plain:
+            self._draw()
+
+    def _take(self, name: str, body: Mapping[str, Any]) -> None:
         key = body.get("task")
-        match event.name:
+        match name:
             case "task.started":
                 self._set(key, "running", f"attempt {body['attempt']}")
             case "task.finished":
@@ -94,19 +98,17 @@ class LiveRun:
             case "task.refused":
                 self._set(key, "failed", str(body["reason"]))
             case "task.yielded":
-                for node in body["nodes"]:
-                    self._names[node["key"]] = node["family"]
-                    self._set(node["key"], "pending", "yielded at run time")
+                self._add(body["nodes"])
             case "task.progress":
-                said = body.get("message") or f"{body.get('percent', '')}%"
-                self._notes[str(key)] = str(said)
+                self._notes[str(key)] = str(body.get("message") or f"{body.get('percent', '')}%")
             case "run.started" | "run.recovered":
                 for done in body["complete_already"]:
                     self._set(done, "done", "complete already")
-                if body.get("warning"):
-                    self._console.print(f"    [yellow]{safe(body['warning'])}[/]")
-        if not self._plain:
-            self._draw()
+
+    def _add(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        for node in nodes:
+            self._names[node["key"]] = str(node["family"])
+            self._set(node["key"], "pending", "yielded at run time")
 
     def _set(self, key: object, state: str, note: str) -> None:
         name = str(key)

@@ -1,4 +1,4 @@
-"""Commands on the decision log's file: they need no gateway, and verifying needs no trust in one."""
+"""Commands on the decision log's file: no gateway is needed, nor trusted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def verify(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if report.ok else 1
 
 
-async def prove(arguments: argparse.Namespace, console: Console) -> int:
+async def prove(arguments: argparse.Namespace, _: Console) -> int:
     """Print one entry with its inclusion proof and checkpoint: verifiable without the log."""
     proof = await asyncio.to_thread(exporting.prove, arguments.file, arguments.seq)
     print(json.dumps(proof, indent=2))  # noqa: T201 -- a command's output

@@ -31,7 +31,7 @@ async def serve(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-async def token(arguments: argparse.Namespace, console: Console) -> int:
+async def token(arguments: argparse.Namespace, _: Console) -> int:
     """Print a token of the development issuer. Refuses where none is configured."""
     settings = load(arguments.config)
     issuer = demanded_issuer(settings)

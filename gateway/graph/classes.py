@@ -25,23 +25,50 @@ def propagate(
     """Return the nodes with ``carries``; ``nodes`` come dependencies first, as in a ``TaskGraph``.
 
     A task carries ``base`` (what the workspace may hold from earlier launches), what each of its
-    destinations emits, and what its dependencies carry, possible ones included; minus what its
-    family may shed (``declassified``). Linear in nodes and edges.
+    destinations emits, and what its dependencies carry; minus what its family may shed
+    (``declassified``). Between a task and what it may yield, classes flow both ways: the yielded
+    task's parameters are made of what the yielder has read. Linear in nodes and edges.
     """
     sheds = declassified or {}
     given = frozenset(base)
     learned: dict[tuple[str, ...], frozenset[str]] = {}
     shared: dict[frozenset[str], frozenset[str]] = {}  # few different sets, however many tasks
     carried: dict[str, frozenset[str]] = {}
-    found: dict[str, TaskNode] = {}
     for key, node in nodes.items():
         own = learned.get(node.egress)
         if own is None:
             own = given.union(*(emits.get(name, (UNKNOWN,)) for name in node.egress))
             learned[node.egress] = own
-        classes = own.union(*{carried[dep] for dep in node.deps}).difference(
+        classes = own.union(*{carried[dep] for dep in node.deps}) - frozenset(
             sheds.get(node.family, ())
         )
         carried[key] = shared.setdefault(classes, classes)
-        found[key] = replace(node, carries=tuple(sorted(classes)))
-    return found
+    if any(node.kind == "possible" for node in nodes.values()):
+        _flow_into_yielded(nodes, carried, sheds)
+    return {key: replace(node, carries=tuple(sorted(carried[key]))) for key, node in nodes.items()}
+
+
+def _flow_into_yielded(
+    nodes: Mapping[str, TaskNode],
+    carried: dict[str, frozenset[str]],
+    sheds: Mapping[str, Collection[str]],
+) -> None:
+    """Let classes flow from yielders to what they may yield, and on, until nothing changes.
+
+    A set only grows, by one of few classes at a time, so each node is visited a few times.
+    """
+    receivers: dict[str, list[str]] = {key: [] for key in nodes}
+    for key, node in nodes.items():
+        for dep in node.deps:
+            receivers[dep].append(key)
+            if nodes[dep].kind == "possible":
+                receivers[key].append(dep)
+    ahead = [key for key, node in nodes.items() if carried[key]]
+    while ahead:
+        key = ahead.pop()
+        for receiver in receivers[key]:
+            shed = frozenset(sheds.get(nodes[receiver].family, ()))
+            grown = carried[receiver] | (carried[key] - shed)
+            if grown != carried[receiver]:
+                carried[receiver] = grown
+                ahead.append(receiver)

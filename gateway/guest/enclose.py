@@ -12,6 +12,7 @@ import ctypes
 import os
 import select
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,18 +25,19 @@ _SCOPES = 0b11  # abstract unix sockets, signals: Landlock ABI 6
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def fork_enclosed(work: Callable[[], None], lifeline: int) -> int:
+def fork_enclosed(work: Callable[[], None], lifeline: int, *, nest: bool) -> int:
     """Fork a warden that runs ``work`` in an enclosed process; return the warden's pid.
 
     The warden ends like the process did (its exit code, or 128 plus the signal, see ``outcome``),
     after everything inside has ended. Closing the other end of ``lifeline``, a pipe, ends it.
+    ``nest``: what ``can_nest`` said.
     """
     warden = os.fork()
     if warden:
         return warden
     status = 1
     try:
-        status = _guard(work, lifeline)
+        status = _guard(work, lifeline, nest=nest)
     finally:
         os._exit(status)
 
@@ -56,23 +58,16 @@ def can_nest() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _guard(work: Callable[[], None], lifeline: int) -> int:
+def _guard(work: Callable[[], None], lifeline: int, *, nest: bool) -> int:
     os.setsid()
     _libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _libc.prctl(_SUBREAPER, 1, 0, 0, 0)
-    _own_namespaces()
+    if nest:
+        _own_namespaces()
     child = os.fork()
     if child == 0:
-        code = 1
-        try:
-            os.close(lifeline)
-            os.setsid()
-            _libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            _own_domain()
-            work()
-            code = 0
-        finally:
-            os._exit(code)
+        os.close(lifeline)
+        _enclosed(work)
     os.closerange(0, lifeline)  # the attempt's descriptors are the attempt's alone
     os.closerange(lifeline + 1, 1 << 16)
     watch = os.pidfd_open(child)
@@ -84,6 +79,21 @@ def _guard(work: Callable[[], None], lifeline: int) -> int:
     _, status = os.waitpid(child, 0)
     _end_orphans()
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else _SIGNALLED + os.WTERMSIG(status)
+
+
+def _enclosed(work: Callable[[], None]) -> None:
+    """Run ``work`` as the process that it is meant for. Never returns."""
+    code = 1
+    try:
+        os.setsid()
+        _libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _own_domain()
+        work()
+        code = 0
+    except BaseException:  # noqa: BLE001 - the attempt's log is where it belongs
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def _own_namespaces() -> bool:

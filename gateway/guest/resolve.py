@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
-from .failure import GuestError, describe, place
+from .failure import GuestError, wrap
 from .pinned import prepare
 
 
@@ -17,13 +18,12 @@ def resolve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None
         answer = _graph(spec, tree, workdir)
     except GuestError as failure:
         answer = {"error": failure.to_json()}
-    except RecursionError as error:
-        told = GuestError("requires_failed", describe(error), place(error, tree))
-        answer = {"error": told.to_json()}
-    except MemoryError:
-        answer = {"error": GuestError("memory", "the pipeline ran out of memory").to_json()}
+    except BaseException as error:  # noqa: BLE001 - a pipeline may raise anything, anywhere
+        answer = {"error": wrap("task_invalid", "the pipeline", error, tree).to_json()}
     with os.fdopen(channel, "wb") as stream:
         stream.write(json.dumps(answer).encode())
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(0)  # nothing that the pipeline registered for the end runs
 
 

@@ -48,15 +48,17 @@ def serve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None:
         os._exit(1)
     gc.collect()
     gc.freeze()
-    _say(link, {"event": "ready", "layers": {"nested_namespaces": enclose.can_nest()}})
-    _Server(link, Work(spec, tree)).run()
+    nest = enclose.can_nest()
+    _say(link, {"event": "ready", "layers": {"nested_namespaces": nest}})
+    _Server(link, Work(spec, tree), nest=nest).run()
     os._exit(0)
 
 
 class _Server:
-    def __init__(self, link: socket.socket, work: Work) -> None:
+    def __init__(self, link: socket.socket, work: Work, *, nest: bool) -> None:
         self._link = link
         self._work = work
+        self._nest = nest
         self._running: dict[str, _Running] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(link, selectors.EVENT_READ)
@@ -103,7 +105,7 @@ class _Server:
             self._work.do(operation, payload, log, report)
 
         try:
-            warden = enclose.fork_enclosed(work, lifeline)
+            warden = enclose.fork_enclosed(work, lifeline, nest=self._nest)
         except OSError:
             os.close(ours)
             _say(self._link, {"event": "exited", "attempt": attempt, "code": 71, "signal": None})

@@ -70,7 +70,7 @@ class Families:
         values = {}
         for name, item, _ in parameters:
             if name in texts:
-                values[name] = self._read(family, name, item, texts[name])
+                values[name] = self._read(cls, name, item, texts[name])
             elif self._default(cls, name, item) is _NO_DEFAULT:
                 raise GuestError("parameter_missing", f"{family} needs a value for {name}")
         try:
@@ -102,16 +102,16 @@ class Families:
             found[name] = (text, private)
         return found
 
-    def _read(self, family: str, name: str, item: Parameter, text: str) -> Value:
+    def _read(self, cls: TaskClass, name: str, item: Parameter, text: str) -> Value:
         """Parse one text. The text of the default is the default: ``None`` is written as a word."""
-        default = self._default(find(family), name, item)
+        default = self._default(cls, name, item)
         if default is not _NO_DEFAULT and _serialized(item, default) == text:
             return default
         try:
             return item.parse(text)
         except Exception as error:
             # Never the error's own text: it quotes the value, which may be masked.
-            message = f"{family}.{name} cannot be read as {type(item).__name__}"
+            message = f"{cls.get_task_family()}.{name} cannot be read as {type(item).__name__}"
             raise GuestError("parameter_invalid", message, place(error, self.tree)) from error
 
     def _says_all(

@@ -80,8 +80,12 @@ class Walk:
             return index
         if not isinstance(task, luigi.Task):
             raise GuestError("requires_failed", f"{what} gave a {type(task).__name__}, not a task")
-        texts = self._families.texts(task)
         family = task.get_task_family()
+        if not task.initialized():
+            raise GuestError(
+                "task_invalid", f"{family}.__init__ does not call super().__init__(*args, **kwargs)"
+            )
+        texts = self._families.texts(task)
         plain = tuple((name, text) for name, (text, _) in texts.items())
         identity = (task.task_module, family, plain)
         index = self._by_identity.get(identity)

@@ -42,7 +42,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Warrant:
-    """What the log proves about a launch: enough to run it, and read only from authentic entries."""
+    """What the log proves about a launch: enough to run it, all from authentic entries."""
 
     launch_id: str
     principal: Principal
@@ -97,7 +97,7 @@ class Execution:
                 elif not record.state.final:
                     await self._bind_and_run(record)
         except GatewayError as error:
-            log.error("run_stopped", code=error.code, step=error.step, detail=str(error))
+            log.warning("run_stopped", code=error.code, step=error.step, detail=str(error))
             await self._abandon(launch_id, f"{error.step or 'run'}: {error.public_message}")
         except Exception:
             log.exception("run_broken")
@@ -121,8 +121,13 @@ class Execution:
                     step="bind",
                 )
             shed = declassified(pipeline, warrant.graph.code_digest)
+        keep = pipeline.workspace.keep
+        workspace = parts.workspace(record.pipeline, record.id, keep=keep)
         if record.state is LaunchState.QUEUED:
-            await self._move(record.id, LaunchState.BINDING, "launch.binding", {"profiles": names})
+            body = {"profiles": names, "workspace": "kept" if keep else "private"}
+            await self._move(
+                record.id, LaunchState.BINDING, "launch.binding", body, workspace=str(workspace)
+            )
         binding = await parts.binder.bind(names, warrant.receipt)  # step 7
         rows = await parts.database.read(partial(launches.tasks, launch_id=record.id))
         code = parts.settings.code_dir / warrant.graph.code_digest
@@ -132,7 +137,7 @@ class Execution:
             code_path=code,
             code_digest=warrant.graph.code_digest,
             module=pipeline.module,
-            workspace=parts.workspace(record.pipeline, record.id, keep=pipeline.workspace.keep),
+            workspace=workspace,
             scratch=parts.scratch(record.id),
             receipt=warrant.receipt,
             done=frozenset(key for key, row in rows.items() if row.state == "done"),
@@ -211,14 +216,17 @@ class Execution:
     # --- small moves ----------------------------------------------------------------------------
 
     async def _move(
-        self, launch_id: str, target: LaunchState, event: str, body: Mapping[str, Any]
+        self,
+        launch_id: str,
+        target: LaunchState,
+        event: str,
+        body: Mapping[str, Any],
+        **fields: Any,  # noqa: ANN401 -- of LaunchRecord
     ) -> None:
         now = rfc3339(self._parts.clock())
 
         def change(connection: Connection, _: int) -> None:
-            record = launches.transition(connection, launch_id, target, now)
-            if record.state.final:
-                launches.forget_sealed(connection, launch_id)
+            launches.transition(connection, launch_id, target, now, **fields)
 
         await self._parts.log.append(
             Entry(event=event, launch_id=launch_id, body=dict(body)), change=change

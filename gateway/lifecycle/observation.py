@@ -7,6 +7,7 @@ never believed, without a durable entry. Progress is the exception: it is shown 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import PurePosixPath
 from sqlite3 import Connection
 
 import structlog
@@ -121,6 +122,7 @@ class Observer:
 
         def change(connection: Connection, _: int) -> None:
             record = launches.get(connection, event.launch_id)
+            written = tuple(located(record.workspace, path) for path in event.outputs)
             end = target
             if record.state is LaunchState.CANCELLING:
                 end = LaunchState.CANCELLED  # it was asked to stop: that is what happened to it
@@ -132,7 +134,7 @@ class Observer:
                 end,
                 now,
                 outcome=event.reason,
-                outputs=event.outputs,
+                outputs=written,
                 tasks=event.counts,
             )
             launches.forget_sealed(connection, event.launch_id)
@@ -143,3 +145,16 @@ class Observer:
 
     async def _append(self, launch_id: str, name: str, body: dict[str, Json]) -> None:
         await self._parts.log.append(Entry(name, body, launch_id=launch_id))
+
+
+def located(workspace: str, path: str) -> str:
+    """Return where an output is found: paths that stay in the workspace, by their full name.
+
+    ``path`` is the pipeline's word. One that leaves the workspace, or is an address of another
+    kind, is shown as it came and points at no file of ours.
+    """
+    inside = path.removeprefix("/workspace/")
+    parts = PurePosixPath(inside).parts
+    if not workspace or not parts or inside.startswith("/") or ".." in parts or "://" in inside:
+        return path
+    return str(PurePosixPath(workspace, *parts))

@@ -1,1 +1,1 @@
-"""Step 7: what each task may reach becomes a content-addressed network profile, bound before it runs."""
+"""Step 7: what each task may reach becomes a network profile, in force before it runs."""

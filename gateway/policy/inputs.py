@@ -109,7 +109,9 @@ def admit_questions(facts: Input) -> list[Question]:
 
 def graph_questions(data: PolicyData, facts: Input, graph: TaskGraph) -> list[Question]:
     """Return, for each member of the chain, one question about every task and one about all."""
-    tasks = tuple({"task": task_input(data, node)} for node in graph.nodes.values())
+    used = {name for node in graph.nodes.values() for name in node.egress}
+    joined = {name: destination_input(data, name) for name in used}
+    tasks = tuple({"task": task_input(node, joined)} for node in graph.nodes.values())
     short: Json = [
         {
             "family": node.family,
@@ -127,8 +129,8 @@ def graph_questions(data: PolicyData, facts: Input, graph: TaskGraph) -> list[Qu
     return found
 
 
-def task_input(data: PolicyData, node: TaskNode) -> Input:
-    """Return ``input.task``, with the catalogue entry of each destination joined in."""
+def task_input(node: TaskNode, destinations: Mapping[str, Json]) -> Input:
+    """Return ``input.task``, with the record of each of its destinations joined in."""
     return {
         "key": node.key,
         "module": node.module,
@@ -137,13 +139,14 @@ def task_input(data: PolicyData, node: TaskNode) -> Input:
         "parameters": dict(node.parameters),
         "egress": list(node.egress),
         "carries": list(node.carries),
-        "destinations": [_destination(data, name) for name in node.egress],
+        "destinations": [destinations[name] for name in node.egress],
         "limit": node.limit,
         "resources": dict(node.resources),
     }
 
 
-def _destination(data: PolicyData, name: str) -> Json:
+def destination_input(data: PolicyData, name: str) -> Json:
+    """Return one of ``input.task.destinations``: a catalogue entry, or an unknown name."""
     entry = data.destinations.get(name)
     return entry.to_json() if entry else {"name": name, "known": False}
 

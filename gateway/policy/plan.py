@@ -51,6 +51,16 @@ _GIVEN: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_READ: Mapping[str, tuple[str, ...]] = {
+    "IsDefinedStmt": ("source",),
+    "IsUndefinedStmt": ("source",),
+    "ObjectMergeStmt": ("a", "b"),
+    "ReturnLocalStmt": ("source",),
+    "ScanStmt": ("source",),
+    "WithStmt": ("local",),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One statement, where it came from, and the statements inside it."""
@@ -76,10 +86,8 @@ class Statement:
     def used(self) -> list[int]:
         """Return the locals that this statement reads."""
         found: list[int] = [item["value"] for item in self.operands() if item["type"] == "local"]
-        if self.kind in ("ScanStmt", "WithStmt"):
-            name = "source" if self.kind == "ScanStmt" else "local"
-            found += [self.fields[name]] if isinstance(self.fields.get(name), int) else []
-        return found
+        numbers = [self.fields.get(name) for name in _READ.get(self.kind, ())]
+        return found + [number for number in numbers if isinstance(number, int)]
 
     def walk(self) -> Iterator[Statement]:
         """Yield this statement and all inside it."""

@@ -15,16 +15,19 @@ from typing import Any
 from gateway.canonical import Json, encode
 from gateway.errors import GatewayError, Misconfigured, Retryable
 from gateway.policy.compiler import COMPILE_SECONDS, DENY, compiled, input_shapes
+from gateway.policy.distinct import Places, distinct
 from gateway.policy.engine import Answer, Question
 from gateway.policy.findings import refuse
+from gateway.policy.plan import Plan
 from gateway.policy.process import (
     WorkerGone,
     WorkerProcess,
     build_message,
     entrypoint,
 )
+from gateway.policy.reads import paths_read
 from gateway.policy.snapshot import Snapshot
-from gateway.policy.strict import Sources, check_policy, entry_points
+from gateway.policy.strict import PACKAGES, Sources, check_policy, entry_points
 from gateway.settings import PolicySettings
 
 
@@ -35,13 +38,14 @@ class RegoEngine:
         self,
         snapshot: Snapshot,
         settings: PolicySettings,
-        rules: Sequence[str],
+        plan: Plan,
         worker: WorkerProcess,
     ) -> None:
         """Use ``start``."""
         self._snapshot = snapshot
         self._settings = settings
-        self._rules = tuple(rules)
+        self._rules = entry_points(plan)
+        self._read = {package: paths_read(plan, self._of(package)) for package in PACKAGES}
         self._worker: WorkerProcess | None = worker
         self._turn = asyncio.Lock()
         self._talks: set[asyncio.Task[list[list[Answer]]]] = set()
@@ -58,12 +62,11 @@ class RegoEngine:
                 check_policy, plan, sources, input_shapes(), snapshot.shape
             )
             refuse(findings)
-            rules = entry_points(plan)
-            await _build(worker, snapshot, rules)
+            await _build(worker, snapshot, entry_points(plan))
         except BaseException:
             await worker.kill()
             raise
-        return cls(snapshot, settings, rules, worker)
+        return cls(snapshot, settings, plan, worker)
 
     async def evaluate(self, questions: Sequence[Question]) -> list[list[Answer]]:
         """Answer every question, or raise: see ``PolicyEngine``."""
@@ -81,7 +84,7 @@ class RegoEngine:
         await self._drop()
 
     async def _evaluate(self, questions: Sequence[Question]) -> list[list[Answer]]:
-        body = await asyncio.to_thread(self._message, questions)
+        body, places = await asyncio.to_thread(self._asked, questions)
         try:
             async with asyncio.timeout(self._settings.deadline_seconds), self._turn:
                 try:
@@ -101,7 +104,7 @@ class RegoEngine:
             raise _unavailable(str(error)) from error
         if not answer["ok"]:
             raise _faulty(answer["error"])
-        return await asyncio.to_thread(self._answers, questions, answer["answers"])
+        return await asyncio.to_thread(self._answers, questions, places, answer["answers"])
 
     async def _running(self) -> WorkerProcess:
         if self._closed:
@@ -116,35 +119,38 @@ class RegoEngine:
         if worker is not None:
             await worker.kill()
 
-    def _message(self, questions: Sequence[Question]) -> bytes:
+    def _asked(self, questions: Sequence[Question]) -> tuple[bytes, Places]:
+        left, places = distinct(questions, self._read)
         asked: list[Json] = [
             {
-                "entrypoints": [entrypoint(rule) for rule in self._of(question)],
+                "entrypoints": [entrypoint(rule) for rule in self._of(question.package)],
                 "shared": question.shared,
                 "parts": list(question.parts),
             }
-            for question in questions
+            for question in left
         ]
-        return encode({"op": "ask", "questions": asked})
+        return encode({"op": "ask", "questions": asked}), places
 
-    def _of(self, question: Question) -> list[str]:
-        return [rule for rule in self._rules if rule.split(".")[2] == question.package]
+    def _of(self, package: str) -> list[str]:
+        return [rule for rule in self._rules if rule.split(".")[2] == package]
 
-    def _answers(self, questions: Sequence[Question], raw: Any) -> list[list[Answer]]:  # noqa: ANN401 -- JSON
+    def _answers(
+        self,
+        questions: Sequence[Question],
+        places: Places,
+        raw: Any,  # noqa: ANN401 -- JSON
+    ) -> list[list[Answer]]:
         try:
-            answers = [
-                [self._answer(question, item) for item in items]
-                for question, items in zip(questions, raw, strict=True)
+            return [
+                [self._answer(question.package, raw[at][part]) for at, part in found]
+                for question, found in zip(questions, places, strict=True)
             ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise _unavailable(f"an answer of another form: {error}") from error
-        if [len(item) for item in answers] != [len(question.parts) for question in questions]:
-            raise _unavailable("fewer answers than questions")
-        return answers
+        except (KeyError, TypeError, IndexError) as error:
+            raise _unavailable(f"an answer of another form: {error!r}") from error
 
-    def _answer(self, question: Question, item: Mapping[str, Any]) -> Answer:
+    def _answer(self, package: str, item: Mapping[str, Any]) -> Answer:
         found: dict[str, list[Any]] = {"deny": [], "needs_approval": []}
-        for rule in self._of(question):
+        for rule in self._of(package):
             value = item[entrypoint(rule)]
             if not isinstance(value, list):
                 raise _faulty(f"{rule} is {json.dumps(value)[:100]} and not a set")

@@ -84,7 +84,8 @@ def start(order: dict[str, Any]) -> tuple[int, dict[str, bool], dict[str, str]]:
     """Fork process 1; return its id, and which layers are on, once the code itself runs."""
     parked = [(inside, _park(ours)) for inside, ours in order["fds"]]
     walls = Walls(order["spec"]["required_layers"], order["skip"])
-    _leave_users_and_processes(walls)
+    own_tree = "mount_namespace" not in order["skip"]
+    _leave_users_and_processes(walls, become_nobody=own_tree)
     report_read, report_write = _high_pipe()
     alive_read, alive_write = _high_pipe()
     child = os.fork()
@@ -124,17 +125,17 @@ def keep(child: int, watch: int, control: socket.socket) -> dict[str, object]:
     }
 
 
-def _leave_users_and_processes(walls: Walls) -> None:
+def _leave_users_and_processes(walls: Walls, *, become_nobody: bool) -> None:
     safe = [os.geteuid() != users.ROOT]
 
     def own_users() -> None:
-        safe[0] = users.enter_namespace()
+        safe[0] = users.enter_namespace(become_nobody=become_nobody)
 
     walls.build("user_namespace", own_users)
     if safe[0]:
         walls.on["unprivileged_user"] = True
     else:
-        walls.leave_out("unprivileged_user", "root may not become another user here")
+        walls.leave_out("unprivileged_user", "root cannot become another user here")
     walls.build("pid_namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID))
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 

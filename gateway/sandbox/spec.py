@@ -27,7 +27,9 @@ LAYERS = (
 """Every wall, outermost first. Production demands all of them."""
 
 REINFORCEMENTS = ("landlock_network", "landlock_scope")
-"""What newer kernels add (Landlock ABI 4 and 6); the namespaces above cover the same ground."""
+"""What newer kernels add (Landlock ABI 4 and 6). Where a sandbox has its own network namespace
+they go over the same ground once more; where it has the host's network, ``landlock_scope`` alone
+keeps it from abstract sockets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class LaunchRecord:
     approval_seqs: tuple[int, ...] = ()
     outcome: str = ""
     outputs: tuple[str, ...] = ()
+    workspace: str = ""  # the folder that the run writes into, from the moment it is bound
     enforcement: str = "none"
     tasks: Mapping[str, int] = field(default_factory=dict)  # counts by state, once ended
 
@@ -357,6 +358,7 @@ def _dump(record: LaunchRecord) -> str:
             "approval_seqs": list(record.approval_seqs),
             "outcome": record.outcome,
             "outputs": list(record.outputs),
+            "workspace": record.workspace,
             "enforcement": record.enforcement,
             "tasks": dict(record.tasks),
         }

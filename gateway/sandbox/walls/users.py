@@ -12,15 +12,17 @@ NOBODY = 65534  # whom it runs as outside, when root starts it
 ROOT = 0
 
 
-def enter_namespace() -> bool:
+def enter_namespace(*, become_nobody: bool) -> bool:
     """Move into a new user namespace; return whether the machine's root is out of reach.
 
     Root keeps its id there for building the file tree, and ``drop`` then becomes ``INSIDE``, which
     is nobody outside. Only a process that stayed outside may write that map, hence the helper.
     Where root may not do so, and for everybody else, the one id we have becomes ``INSIDE``.
+    ``become_nobody`` False leaves root the machine's root, without capabilities: nobody could
+    not enter root's own folders, and there is no tree in which they would be shown.
     """
     user, group = os.geteuid(), os.getegid()
-    if user == ROOT:
+    if user == ROOT and become_nobody:
         os.setgroups([])
         write, cancel = _map_writer(os.getpid(), f"0 0 1\n{INSIDE} {NOBODY} 1\n")
         try:

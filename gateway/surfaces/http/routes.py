@@ -116,7 +116,7 @@ def bearer(request: web.Request) -> str:
     if len(headers) != 1 or not headers[0].lower().startswith(_BEARER):
         raise Unauthenticated(
             "token_missing",
-            "send one header `Authorization: Bearer TOKEN`; `sluice token` makes one in development",
+            "send the header `Authorization: Bearer TOKEN`; in development: `sluice token`",
             step="authenticate",
         )
     return headers[0][len(_BEARER) :].strip()

@@ -85,7 +85,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return problems.problem(error.status, f"http_{error.status}", error.reason)
     except asyncio.CancelledError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 -- the last line: no request ends without a problem document
         _log.exception("request_broken", path=request.path)
         return problems.problem(500, "internal_error", "the gateway failed; the log has details")
     return response

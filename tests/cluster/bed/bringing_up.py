@@ -1,23 +1,22 @@
 """The order in which the parts come up. ``serve`` is the bed: it lasts as long as the call.
 
 Whatever ends it, a signal, a part that dies, an error on the way up, the parts end in the reverse
-order and the folder goes; after an error the logs stay, and the message names them.
+order and what they wrote goes; after an error their logs stay, and the message names them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
-import shutil
 import signal
-import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import yaml
 
-from .api import Api, ApiError, Object
+from .api import Api, ApiError
 from .builds import cilium_crds, debian_program, program
 from .parts import Layout, fake_node
 from .places import State
@@ -25,14 +24,17 @@ from .processes import Child, running, wait_until
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _START_SECONDS = 180
+_PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Somebody asked the bed to end."""
 
 
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def _until_stopped() -> Iterator[None]:
+    """End the block, quietly, at the first SIGTERM or SIGINT."""
+
     def stop(number: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):  # once is enough: the parts are ending
             signal.signal(each, signal.SIG_IGN)
@@ -45,27 +47,84 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def prepare() -> dict[str, Path]:
-    """Have every program of the bed at hand, building what the cache lacks (minutes, the first time)."""
-    programs = {"etcd": debian_program("etcd-server", "etcd")}
-    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
-    programs.update((name, program(name)) for name in (*names, "cilium-oracle"))
+    """Have every program at hand, building what the cache lacks (minutes, the first time).
+
+    Raises BedError when one cannot be had.
+    """
     cilium_crds()
-    return programs
+    return {
+        "etcd": debian_program("etcd-server", "etcd"),
+        **{name: program(name) for name in (*_PARTS, "cilium-oracle")},
+    }
 
 
 def serve(state: State, nodes: int) -> None:
-    """Bring the bed up, say so in the state folder, and keep it up until SIGTERM.
+    """Bring the bed up, announce it in the state folder, keep it up until SIGTERM.
 
     Raises BedError when a part ends or does not become ready.
     """
-    programs = prepare()
     with state.held():
-        for leftover in ("etcd", "logs", "pki"):
-            shutil.rmtree(state.folder / leftover, ignore_errors=True)
-        state.logs.mkdir()
-        state.audit_log.unlink(missing_ok=True)
-        with _stopped_by_signals(), contextlib.ExitStack() as stack:
-            _start(state, programs, nodes, stack)
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-"""
-"""
+        state.clear(keep_logs=True)
+        state.logs.mkdir(exist_ok=True)
+        with _until_stopped(), contextlib.ExitStack() as stack:
+            stack.callback(state.clear, keep_logs=True)  # registered first: it runs last
+            children = _start(state, nodes, stack)
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # a part ended: none should
+            for child in children:
+                child.check()
+        state.clear()
+
+
+def _start(state: State, nodes: int, stack: contextlib.ExitStack) -> list[Child]:
+    programs = prepare()
+    layout = Layout.make(state)
+    children: list[Child] = []
+
+    def begin(name: str, command: list[str]) -> None:
+        children.append(stack.enter_context(running(name, command, state.logs)))
+
+    begin("etcd", layout.etcd(programs["etcd"]))
+    begin("kube-apiserver", layout.kube_apiserver(programs["kube-apiserver"]))
+    kubeconfig = layout.authority.kubeconfig(
+        state.kubeconfig, layout.api, "bed-admin", "system:masters"
+    )
+    api = Api.from_kubeconfig(kubeconfig)
+    wait_until("the API server's /readyz", lambda: _ready(api), children, seconds=_START_SECONDS)
+    for name, command in (
+        ("kube-controller-manager", layout.kube_controller_manager),
+        ("kube-scheduler", layout.kube_scheduler),
+        ("kwok", layout.kwok),
+    ):
+        begin(name, command(programs[name]))
+    for file in sorted(cilium_crds().glob("*.yaml")):
+        api.create(_CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
+    for number in range(nodes):
+        api.create("/api/v1/nodes", fake_node(number))
+    wait_until("a cluster that takes pods", lambda: _complete(api), children, seconds=_START_SECONDS)
+    state.announce(
+        {
+            "KUBECONFIG": str(state.kubeconfig),
+            "SLUICE_CLUSTER_AUDIT_LOG": str(state.audit_log),
+            "SLUICE_CLUSTER_LOGS": str(state.logs),
+            "SLUICE_CLUSTER_ORACLE": str(programs["cilium-oracle"]),
+        }
+    )
+    return children
+
+
+def _ready(api: Api) -> bool:
+    try:
+        return api.text("GET", "/readyz") == "ok"
+    except (ApiError, OSError, http.client.HTTPException):
+        return False
+
+
+def _complete(api: Api) -> bool:
+    """Whether CRDs are served, nodes are ready, and namespaces get their service account."""
+    holders = [*api.get(_CRDS)["items"], *api.get("/api/v1/nodes")["items"]]
+    wanted = {("Established", "True"), ("Ready", "True")}
+    served = all(
+        wanted & {(each["type"], each["status"]) for each in one["status"].get("conditions", [])}
+        for one in holders
+    )
+    return served and bool(api.get("/api/v1/namespaces/default/serviceaccounts")["items"])

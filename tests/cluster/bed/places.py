@@ -11,6 +11,8 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,6 +62,11 @@ class State:
         return self.folder / "logs"
 
     @property
+    def log(self) -> Path:
+        """What the bed itself says, as long as it is up or when it failed."""
+        return self.folder / "bed.log"
+
+    @property
     def _lock(self) -> Path:
         return self.folder / "lock"
 
@@ -70,12 +77,24 @@ class State:
     def create(self) -> None:
         """Make the folder, for its owner alone.
 
-        Raises BedError when it belongs to somebody else.
+        Raises BedError when others can enter it.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.folder.is_symlink() or self.folder.stat().st_uid != os.getuid():
-            raise BedError(f"{self.folder} belongs to somebody else; set SLUICE_CLUSTER_STATE")
-        self.folder.chmod(0o700)
+        found = self.folder.lstat()
+        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004
+            raise BedError(f"{self.folder} is not yours alone (0700); set SLUICE_CLUSTER_STATE")
+
+    def clear(self, *, keep_logs: bool = False) -> None:
+        """Remove what a bed wrote, and the folder when nothing else is in it."""
+        for name in ("etcd", "pki", *(() if keep_logs else ("logs",))):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for file in (self.kubeconfig, self.audit_log, self._ready):
+            file.unlink(missing_ok=True)
+        if not keep_logs:
+            self.log.unlink(missing_ok=True)
+            self._lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -91,7 +110,6 @@ class State:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            self._ready.unlink(missing_ok=True)
             yield
 
     def holder(self) -> int | None:

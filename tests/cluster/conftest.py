@@ -1,0 +1,91 @@
+"""These tests need the cluster bed, which takes minutes to build, so the plain suite skips them.
+
+They run while a bed is up (``python -m tests.cluster.bed up``), or with ``SLUICE_CLUSTER=1``, which
+brings one up for the session, or uses the cluster that ``KUBECONFIG`` names. A ``KUBECONFIG`` alone
+is not enough: nobody's real cluster becomes a test bed because a variable was set in their shell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bed.api import Api, Object
+from bed.builds import program
+from bed.lifecycle import find
+from bed.oracle import PolicyOracle
+from bed.places import ROOT, State
+
+BUILD_SECONDS = 3600
+HERE = Path(__file__).parent
+
+
+def asked() -> bool:
+    """Whether somebody asked for a cluster, theirs or a new bed."""
+    return os.environ.get("SLUICE_CLUSTER") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip with the way out; and the first test may have to wait for Kubernetes to be built."""
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    skip = pytest.mark.skip(reason="no cluster bed is up: make test-cluster, or set SLUICE_CLUSTER=1")
+    wanted = asked() or State.default().variables() is not None
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(BUILD_SECONDS) if wanted else skip)
+
+
+def bed(command: str, *options: str) -> str:
+    """Run a command of the bed, with its progress on our standard error."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.cluster.bed", command, *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """The cluster's variables; a bed that this session brought up goes with it."""
+    ours = State.default()
+    found = find(ours) if asked() else ours.variables()
+    if found is not None:
+        yield found
+        return
+    bed("up")
+    try:
+        yield json.loads(bed("env", "--json"))
+    finally:
+        bed("down")
+
+
+@pytest.fixture(scope="session")
+def api(cluster: dict[str, str]) -> Api:
+    """The API server, as its administrator."""
+    return Api.from_kubeconfig(Path(cluster["KUBECONFIG"]))
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    """A namespace of this test alone, with its service account; gone afterwards."""
+    name = f"bed-{uuid.uuid4().hex[:12]}"
+    meta: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    api.create("/api/v1/namespaces", meta)
+    accounts = f"/api/v1/namespaces/{name}/serviceaccounts"
+    api.when(accounts, lambda found: len(found["items"]) > 0)
+    yield name
+    api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Iterator[PolicyOracle]:
+    """Cilium's own opinion; one process for all tests."""
+    with PolicyOracle(program("cilium-oracle")) as running:
+        yield running

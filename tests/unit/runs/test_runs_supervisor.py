@@ -1,0 +1,389 @@
+"""Whole runs: a resolved pipeline, the driver with Luigi in it, real processes in sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Conflict, Retryable
+from gateway.runs.events import (
+    NodesAdded,
+    RunEvent,
+    RunFinished,
+    RunStarted,
+    TaskFinished,
+    TaskProgress,
+    TaskRefused,
+    TaskStarted,
+)
+from gateway.settings import RunSettings
+from tests.fixtures.runs.kit import RUNS, Rig, alive
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """A supervisor; whatever it still runs at the end is ended."""
+    found = Rig(tmp_path)
+    yield found
+    await found.supervisor.close()
+
+
+def _with(tmp_path: Path, **changes: object) -> Rig:
+    return Rig(tmp_path, runs=RunSettings.model_validate({**RUNS.model_dump(), **changes}))
+
+
+async def test_diamond(rig: Rig) -> None:
+    """Dependencies first, a shared one once; the root's output is the run's."""
+    order = await rig.order("Diamond")
+    end = await rig.carry(order)
+    assert end == RunFinished(
+        order.launch_id,
+        "succeeded",
+        "4 tasks done",
+        ("Diamond-it",),
+        {"done": 4, "skipped": 0, "failed": 0, "not_run": 0},
+    )
+    begun = [mark for mark in rig.marks() if mark.startswith("begin")]
+    assert begun[0] == "begin Leaf-base"
+    assert sorted(begun[1:3]) == ["begin Side-left", "begin Side-right"]
+    assert begun[3:] == ["begin Diamond-it"]
+    assert rig.marks().index("end Leaf-base") < rig.marks().index(begun[1])
+
+
+async def test_events(rig: Rig) -> None:
+    """A run tells its start with its walls, then each attempt's beginning and end, then its end."""
+    await rig.run("Side", name="left")
+    kinds = [type(event) for event in rig.events]
+    pair = [TaskStarted, TaskFinished]
+    assert kinds == [RunStarted, *pair, *pair, RunFinished]
+    assert rig.told(RunStarted)[0].layers["network_namespace"] is True
+    first = rig.told(TaskFinished)[0]
+    assert (first.attempt, first.status, first.outputs) == (1, "DONE", ("Leaf-base",))
+    assert first.seconds > 0
+
+
+async def test_no_process_before_its_entry(rig: Rig) -> None:
+    """While the entry of a start is not durable, no process of the task exists."""
+    seen: list[list[str]] = []
+
+    async def slow(event: RunEvent) -> None:
+        if isinstance(event, TaskStarted):
+            await asyncio.sleep(0.3)
+            seen.append(rig.marks())
+
+    rig.hook = slow
+    await rig.run("Leaf", name="only")
+    assert seen == [[]]
+
+
+async def test_nothing_to_do(rig: Rig) -> None:
+    """What is complete is not run again; a complete root needs nothing below it."""
+    await rig.run("Diamond")
+    (rig.workspace / "Leaf-base").unlink()
+    again = await rig.run("Diamond")
+    assert again.status == "succeeded"
+    assert again.reason == "nothing to do: Diamond(name=it) is complete"
+    assert len(rig.told(TaskStarted)) == 4
+    assert len(rig.told(RunStarted)[1].skipped) == 3
+
+
+async def test_complete_part(rig: Rig) -> None:
+    """Tasks that are complete are skipped, and said to be."""
+    await rig.run("Side", name="left")
+    order = await rig.order("Diamond")
+    end = await rig.carry(order)
+    assert end.counts == {"done": 2, "skipped": 2, "failed": 0, "not_run": 0}
+    skipped = {order.graph.nodes[key].family for key in rig.told(RunStarted)[1].skipped}
+    assert skipped == {"Leaf", "Side"}
+
+
+async def test_declassifying_task_is_not_skipped(rig: Rig) -> None:
+    """A task that is trusted to declassify runs in each launch that needs it, complete or not."""
+    await rig.run("Side", name="left")
+    (rig.workspace / "Side-left").unlink()
+    order = await rig.order("Side", name="left")
+    leaf = next(key for key, node in order.graph.nodes.items() if node.family == "Leaf")
+    rig.events.clear()
+    await rig.carry(dataclasses.replace(order, declassifying=frozenset({leaf})))
+    assert rig.starts(order) == ["Leaf", "Side"]
+
+
+async def test_finished_before_a_restart(rig: Rig) -> None:
+    """What this launch finished before a restart is not asked about and not run again."""
+    order = await rig.order("Side", name="left")
+    leaf = next(key for key, node in order.graph.nodes.items() if node.family == "Leaf")
+    side = order.graph.root
+    end = await rig.carry(dataclasses.replace(order, done=frozenset({leaf}), attempts={side: 3}))
+    assert end.status == "succeeded"
+    assert [(e.key, e.attempt) for e in rig.told(TaskStarted)] == [(side, 4)]
+
+
+async def test_retry_then_success(rig: Rig) -> None:
+    """A failed attempt is made again, and what counts is that it worked in the end."""
+    end = await rig.run("Flaky", fails="1")
+    assert end.status == "succeeded"
+    assert [(e.attempt, e.status) for e in rig.told(TaskFinished)] == [(1, "FAILED"), (2, "DONE")]
+    assert "RuntimeError: not yet" in rig.explanations()[0]
+
+
+async def test_retries_exhausted(rig: Rig) -> None:
+    """When a task fails for good, the reason names it and says why; what is beside it is done."""
+    end = await rig.run("NeedsBroken")
+    assert end.status == "failed"
+    assert end.reason == "1 task failed: Broken(name=it) (ValueError: no such table)"
+    assert end.counts == {"done": 1, "skipped": 0, "failed": 1, "not_run": 1}
+    assert len(rig.explanations()) == RUNS.retry_count
+
+
+async def test_resources(rig: Rig) -> None:
+    """Tasks that share a resource are never alive at once."""
+    assert (await rig.run("Lockers")).status == "succeeded"
+    kinds = [mark.split()[0] for mark in rig.marks()]
+    assert kinds == ["begin", "end"] * 3
+
+
+async def test_priorities(tmp_path: Path) -> None:
+    """With one task at a time, the highest priority goes first."""
+    rig = _with(tmp_path, parallel_tasks=1)
+    await rig.run("Ranks")
+    begun = [mark for mark in rig.marks() if mark.startswith("begin")]
+    assert begun == ["begin Ranked-r9", "begin Ranked-r5", "begin Ranked-r2"]
+
+
+async def test_disabled(rig: Rig) -> None:
+    """A disabled task is named as the reason, also when it is the root itself."""
+    end = await rig.run("NeedsOff")
+    assert (end.status, end.reason) == ("failed", "1 task disabled: Off(name=it)")
+    end = await rig.run("Off")
+    assert (end.status, end.reason) == ("failed", "1 task disabled: Off(name=it)")
+    assert rig.marks() == []
+
+
+async def test_time_out(tmp_path: Path) -> None:
+    """Luigi's time-out ends the task with everything it started, and says so."""
+    rig = _with(tmp_path, retry_count=1)
+    end = await rig.run("Stuck")
+    assert end.status == "failed"
+    assert "it ran longer than its time-out allows" in end.reason
+    assert alive("/bin/sleep", "61") == []
+
+
+async def test_cancel(rig: Rig) -> None:
+    """A cancelled run ends within two seconds, leaves no process, and tells each attempt's end."""
+    order = await rig.order("EndlessFan")
+    await rig.supervisor.start(order)
+    for i in range(4):
+        await rig.until(f"begin Endless-{i}")
+    began = time.monotonic()
+    await rig.supervisor.cancel(order.launch_id)
+    assert time.monotonic() - began < 2
+    assert alive("/bin/sleep", "62") == []
+    assert alive(str(rig.folder)) == []
+    assert rig.told(RunFinished)[0].status == "cancelled"
+    assert len(rig.told(TaskFinished)) == len(rig.told(TaskStarted)) == 4
+
+
+async def test_cancel_while_preparing(rig: Rig) -> None:
+    """A run can be cancelled before anything of it runs; it then has an end and no start."""
+    order = await rig.order("Diamond")
+    await rig.supervisor.start(order)
+    await asyncio.sleep(0)
+    await rig.supervisor.cancel(order.launch_id)
+    assert [type(event) for event in rig.events] == [RunFinished]
+    assert rig.told(RunFinished)[0].status == "cancelled"
+
+
+async def test_cancel_what_has_ended(rig: Rig) -> None:
+    """Cancelling or awaiting a run that has ended, or never was, is not an error."""
+    await rig.run("Leaf")
+    await rig.supervisor.cancel("unknown")
+    await rig.supervisor.wait("unknown")
+
+
+async def test_dynamic_dependencies(rig: Rig) -> None:
+    """A task that yields twice runs three times, and its yields once each, as new nodes."""
+    order = await rig.order("Dynamic")
+    end = await rig.carry(order)
+    assert end.status == "succeeded"
+    assert rig.marks().count("begin Dynamic-it") == 3
+    assert [rig.marks().count(f"begin Leaf-{x}") for x in "abc"] == [1, 1, 1]
+    assert [len(event.nodes) for event in rig.told(NodesAdded)] == [2, 1]
+    statuses = [e.status for e in rig.told(TaskFinished) if e.key == order.graph.root]
+    assert statuses == ["PENDING", "PENDING", "DONE"]
+    assert end.counts["done"] == 4
+
+
+async def test_complete_yields(rig: Rig) -> None:
+    """What a task yields is not run when it is complete already."""
+    await rig.run("Leaf", name="a")
+    rig.events.clear()
+    await rig.run("Dynamic")
+    assert rig.marks().count("begin Leaf-a") == 1
+
+
+async def test_yield_outside_the_graph(tmp_path: Path) -> None:
+    """A task that yields what was not approved fails, and what it yielded never runs."""
+    rig = _with(tmp_path, retry_count=1)
+    end = await rig.run("Stranger")
+    assert end.status == "failed"
+    assert "neither in the graph nor in may_yield" in end.reason
+    assert len(rig.told(TaskRefused)) == 1
+    assert rig.marks() == []
+
+
+async def test_external_data_missing(rig: Rig) -> None:
+    """Missing external data is named; nothing is run for it."""
+    end = await rig.run("NeedsAbsent")
+    assert (end.status, end.reason) == ("failed", "external data missing: Absent")
+    assert rig.told(TaskStarted) == []
+
+
+async def test_external_data_present(rig: Rig) -> None:
+    """External data that is there is used."""
+    rig.workspace.mkdir(parents=True)
+    (rig.workspace / "absent.csv").touch()
+    assert (await rig.run("NeedsAbsent")).status == "succeeded"
+
+
+async def test_completeness_unknown(rig: Rig) -> None:
+    """A complete() that raises ends in a reason, not in a guess."""
+    end = await rig.run("Unclear")
+    assert end.status == "failed"
+    assert "OSError: the catalogue does not answer" in end.reason
+
+
+async def test_wrappers(rig: Rig) -> None:
+    """Wrappers need no process, and a ladder with 2^20 ways through it takes no time."""
+    end = await rig.run("Rung", height="20")
+    assert end.status == "succeeded"
+    assert rig.marks() == ["begin Leaf-ground", "end Leaf-ground"]
+    assert end.outputs == ("Leaf-ground",)
+    again = await rig.run("Rung", height="20")
+    assert again.reason.startswith("nothing to do")
+
+
+async def test_reach(rig: Rig) -> None:
+    """No egress declared: no interface but a dead loopback; and so for each complete()."""
+    await rig.run("Both")
+    assert (rig.workspace / "Near-it").read_text() == "lo"
+    assert (rig.workspace / "Far-it").read_text() != "lo"
+    await rig.run("Reaches")
+    asked = [mark for mark in rig.marks() if mark.startswith("asked")]
+    assert {mark for mark in asked if "Near" in mark} == {"asked NearReach [lo]"}
+    assert "asked FarReach [lo]" not in asked
+
+
+async def test_progress(rig: Rig) -> None:
+    """What a task says of its progress is told while it runs."""
+    await rig.run("Reports")
+    assert any(event.percent == 40 for event in rig.told(TaskProgress))
+    assert any(event.message == "half way" for event in rig.told(TaskProgress))
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("Garbage", "it went on reporting after its result"),
+        ("Liar", "ended without a result"),
+        ("Dies", "signal 11 (SIGSEGV)"),
+        ("Hungry", "MemoryError (the limit is 1024 MB)"),
+        ("Burner", "more than 2 s of CPU time"),
+    ],
+)
+async def test_bad_ends(tmp_path: Path, family: str, words: str) -> None:
+    """Nonsense, a crash and a limit are failures that say what happened."""
+    rig = _with(tmp_path, retry_count=1)
+    end = await rig.run(family)
+    assert end.status == "failed"
+    assert words in rig.explanations()[0]
+
+
+async def test_masked_values(tmp_path: Path) -> None:
+    """A secret that a task puts into its error reaches no event."""
+    rig = _with(tmp_path, retry_count=1)
+    end = await rig.run("Tells", token="hunter2-hunter2")
+    assert "RuntimeError: refused: ***" in end.reason
+    assert "hunter2" not in repr(rig.events)
+
+
+async def test_task_log(tmp_path: Path) -> None:
+    """What a task prints is in a file of its attempt, private to us, cut at its size."""
+    rig = _with(tmp_path, keep_log_bytes=5000)
+    order = await rig.order("Chatty")
+    await rig.carry(order)
+    path = order.scratch / "logs" / f"{order.graph.root}.1.log"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes().endswith(b"\n[cut after 5000 bytes]\n")
+    assert path.stat().st_size < 5100
+
+
+async def test_unloadable_code(rig: Rig) -> None:
+    """Code that is not what was approved is not loaded, and the run ends with that reason."""
+    order = dataclasses.replace(await rig.order("Leaf"), code_digest="0" * 64)
+    end = await rig.carry(order)
+    assert end.status == "failed"
+    assert "could not be loaded" in end.reason
+    assert rig.told(TaskStarted) == []
+
+
+async def test_one_at_a_time_in_a_workspace(rig: Rig) -> None:
+    """Two runs in one workspace follow each other; one elsewhere does not wait for them."""
+    first = await rig.order("Endless")
+    second = await rig.order("Leaf", name="second", scratch=rig.folder / "s2")
+    third = await rig.order(
+        "Leaf", name="third", scratch=rig.folder / "s3", workspace=rig.folder / "w3"
+    )
+    for order in (first, second, third):
+        await rig.supervisor.start(order)
+    await rig.supervisor.wait(third.launch_id)
+    await rig.until("begin Endless-it")
+    assert [event.launch_id for event in rig.told(RunFinished)] == [third.launch_id]
+    await rig.supervisor.cancel(first.launch_id)
+    await rig.supervisor.wait(second.launch_id)
+    assert rig.told(RunFinished)[-1].launch_id == second.launch_id
+    assert rig.told(RunFinished)[-1].status == "succeeded"
+
+
+async def test_parallel_runs(tmp_path: Path) -> None:
+    """Beyond the bound runs wait, in order; a waiting one can be cancelled."""
+    rig = _with(tmp_path, parallel_runs=1)
+    orders = [
+        await rig.order("Leaf", name="x", scratch=tmp_path / f"s{i}", workspace=tmp_path / f"w{i}")
+        for i in range(3)
+    ]
+    for order in orders:
+        await rig.supervisor.start(order)
+    await asyncio.sleep(0)
+    await rig.supervisor.cancel(orders[1].launch_id)
+    for order in orders:
+        await rig.supervisor.wait(order.launch_id)
+    ends = {event.launch_id: event.status for event in rig.told(RunFinished)}
+    assert [ends[order.launch_id] for order in orders] == ["succeeded", "cancelled", "succeeded"]
+    started = [event.launch_id for event in rig.told(RunStarted)]
+    assert started == [orders[0].launch_id, orders[2].launch_id]
+
+
+async def test_same_launch_twice(rig: Rig) -> None:
+    """A launch that is under way is not started again."""
+    order = await rig.order("Leaf")
+    await rig.supervisor.start(order)
+    with pytest.raises(Conflict):
+        await rig.supervisor.start(order)
+    await rig.supervisor.wait(order.launch_id)
+
+
+async def test_close(rig: Rig) -> None:
+    """Closing ends all processes and gives no run an end: they are recovered later."""
+    order = await rig.order("Endless")
+    await rig.supervisor.start(order)
+    await rig.until("begin Endless-it")
+    await rig.supervisor.close()
+    assert rig.told(RunFinished) == []
+    assert alive("/bin/sleep", "62") == []
+    with pytest.raises(Retryable):
+        await rig.supervisor.start(order)

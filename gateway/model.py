@@ -70,8 +70,11 @@ class Principal:
 
     @property
     def key(self) -> str:
-        """A text that scopes rates and idempotency keys: issuer, subject and chain."""
-        return "|".join(member.account for member in self.chain)
+        """A text that scopes rates and idempotency keys: issuer, subject and chain.
+
+        Joined by a line feed, which no issuer or subject can contain.
+        """
+        return "\n".join(member.account for member in self.chain)
 
     def to_json(self) -> dict[str, Json]:
         """Return the form that enters the log."""

@@ -48,7 +48,6 @@ class Stage:
     gateway: Gateway
     issuer: DevIssuer
     data_url: str
-    data_key: str
     teller: Teller
 
     @asynccontextmanager
@@ -62,8 +61,8 @@ class Stage:
 
     @property
     def source(self) -> dict[str, str]:
-        """The parameters by which a pipeline finds the server of open data."""
-        return {"source": self.data_url, "api_key": self.data_key}
+        """The parameter by which a pipeline finds the server of open data."""
+        return {"source": self.data_url}
 
 
 class Teller:
@@ -119,8 +118,7 @@ async def _set(
         identity=IdentitySettings(development_issuer=True),
         policy=PolicySettings(directory=Path("policies")),
     )
-    key = secrets.token_hex(8)
-    server = stack.enter_context(_open_data().OpenDataServer(key=key))
+    server = stack.enter_context(_open_data().OpenDataServer())
     gateway = await stack.enter_async_context(running(settings))
     issuer = await asyncio.to_thread(DevIssuer.open, settings.keys_dir)
     ready = await gateway.readiness.report()
@@ -134,7 +132,7 @@ async def _set(
     )
     warning = gateway.parts.binder.warning
     teller.say("enforcement", f"[yellow]{safe(warning)}[/]", enforcement="none", warning=warning)
-    return Stage(gateway, issuer, server.url, key, teller)
+    return Stage(gateway, issuer, server.url, teller)
 
 
 async def _play(stage: Stage) -> int:
@@ -157,7 +155,8 @@ async def _play(stage: Stage) -> int:
 async def _allowed(stage: Stage) -> None:
     stage.teller.act("an agent, acting for ada, launches a pipeline; policy allows it")
     async with stage.client("ada", "copilot") as agent:
-        view = await _launch(stage, agent, "city-weather", {**WEATHER, **stage.source})
+        secret = {"api_key": secrets.token_hex(8)}  # a private parameter: masked everywhere
+        view = await _launch(stage, agent, "city-weather", {**WEATHER, **stage.source, **secret})
         _expect(view["decision"]["verdict"] == "allow", "the launch should be allowed")
         await _run_to_end(stage, agent, view["id"])
 
@@ -308,11 +307,12 @@ def _copy_with_one_byte_changed(database: Path, copy: Path) -> int:
         seq, text = target.execute(
             "SELECT seq, bytes FROM entries WHERE event = 'decision.deny' ORDER BY seq LIMIT 1"
         ).fetchone()
+    digit = text.index(b'"data_digest":"') + len(b'"data_digest":"')
     data = bytearray(copy.read_bytes())
-    at = data.find(bytes(text)[:64])
+    at = data.find(text[: digit + 1])
     if at < 0:
         raise IntegrityViolation("demo_copy", "the entry's bytes are not in the file")
-    data[at + bytes(text).index(b'"SLC') + 1] ^= 0x20
+    data[at + digit] ^= 1  # another hexadecimal digit: the entry claims another policy
     copy.write_bytes(data)
     return int(seq)
 
@@ -326,8 +326,8 @@ async def _serve_on(stage: Stage) -> None:
         f"  export SLUICE_URL={stage.gateway.url}\n"
         f"  export SLUICE_TOKEN={token}   # ada\n"
         "  .venv/bin/sluice pipelines\n"
-        f"  .venv/bin/sluice launch city-weather source={stage.data_url} api_key={stage.data_key}\n"
-        f"  .venv/bin/sluice launch jobs-report source={stage.data_url} api_key={stage.data_key}\n"
+        f"  .venv/bin/sluice launch city-weather source={stage.data_url}\n"
+        f"  .venv/bin/sluice launch jobs-report source={stage.data_url}\n"
         f"  SLUICE_TOKEN={approver} .venv/bin/sluice approvals   # chloe\n",
         url=stage.gateway.url,
         token=token,

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 from gateway.canonical import Json, encode
 from gateway.decisionlog import merkle, note, tables
 from gateway.decisionlog.verifier import verify_proof
-from gateway.decisionlog.verifier.proofs import leaf_hash
 from gateway.decisionlog.verifier.sources import FORMAT, open_readonly
 from gateway.errors import IntegrityViolation, NotFound
 
@@ -64,7 +63,6 @@ def prove(database_path: Path, seq: int) -> dict[str, Any]:
         "v": 1,
         "seq": seq,
         "entry": found[0].decode(),
-        "leaf_hash": leaf_hash(found[0]).hex(),
         "inclusion": [value.hex() for value in path],
         "checkpoint": text,
     }

@@ -1,8 +1,9 @@
 """An issuer's key set, kept current over HTTP without ever being in the way.
 
 Promises: at most one request at a time and one per back-off period, whatever tokens come in; a
-lookup waits for the network only when the keys at hand are missing or past ``max_age``; an
-issuer that cannot be reached is believed on its last keys for 24 hours and not a second longer.
+lookup waits for the network only when the keys at hand are missing, past ``max_age`` or without
+its ``kid``; an issuer that cannot be reached is believed on its last keys for 24 hours and not a
+second longer.
 """
 
 from __future__ import annotations

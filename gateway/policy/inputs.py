@@ -74,10 +74,7 @@ def policy_input(
 
 def shown_parameters(pipeline: Pipeline, parameters: Mapping[str, str]) -> dict[str, str]:
     """Return parameters for ``sluice.admit``: what the catalogue does not show is hidden."""
-    return {
-        name: value if name in pipeline.parameters and pipeline.parameters[name].shown else HIDDEN
-        for name, value in parameters.items()
-    }
+    return {name: value if name in pipeline.shown else HIDDEN for name, value in parameters.items()}
 
 
 def member_input(data: PolicyData, member: Member) -> Input:

@@ -114,6 +114,7 @@ class PolicyWatcher:
             stamp, files = await asyncio.to_thread(_read_still, self._directory)
         except PolicyInvalid as error:
             await self._refuse(error.findings)
+            self._content = ""  # whatever can be read next is news, even the state before this
             self._stamp = await asyncio.to_thread(_stamp, self._directory)
             return
         content = _content(files)

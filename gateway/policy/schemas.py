@@ -13,6 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from gateway.policy.findings import Finding, nearest
 from gateway.policy.yamlfile import Path, YamlFile
@@ -31,12 +32,11 @@ def violations(file: YamlFile, schema_name: str, schema_text: bytes) -> list[Fin
         return [Finding(schema_name, 0, f"not a JSON Schema: {_short(error.message)}")]
     if not isinstance(schema, dict):
         return [Finding(schema_name, 0, "a schema of data has to be an object")]
-    validator = _Validator(schema, registry=Registry())
-    return [
-        file.finding(path, reason)
-        for error in validator.iter_errors(file.value)
-        for path, reason in _explain(error)
-    ]
+    try:
+        errors = list(_Validator(schema, registry=Registry()).iter_errors(file.value))
+    except Unresolvable as error:
+        return [Finding(schema_name, 0, f"refers to what it does not hold: {_short(error.ref)}")]
+    return [file.finding(path, reason) for error in errors for path, reason in _explain(error)]
 
 
 def _whole_pattern(

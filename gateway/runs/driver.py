@@ -333,12 +333,19 @@ class Driver:
         return Proxy
 
 
+def forget_configuration() -> None:
+    """Have Luigi work with its defaults and what it is told.
+
+    It reads files in /etc/luigi and in the working directory; none may change what was approved.
+    """
+    LuigiConfigParser._config_paths = []  # noqa: SLF001 - Luigi has no other way
+    LuigiConfigParser._instance = None  # noqa: SLF001 - same
+
+
 def main() -> None:
     """Receive a plan, run it, say how it went."""
     logging.disable(logging.WARNING)
-    # Luigi reads /etc/luigi and the working directory; no file may change what was approved.
-    LuigiConfigParser._config_paths = []  # noqa: SLF001 - Luigi has no other way
-    LuigiConfigParser._instance = None  # noqa: SLF001 - same
+    forget_configuration()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         wire = Wire(connection)
         messages: list[Message] = []

@@ -170,8 +170,8 @@ def _broken(end: End, limit: Limit) -> str | None:
         return f"the task used more than {limit.cpu_seconds} s of CPU time"
     if end.signal == signal.SIGKILL:
         return (
-            "the task's process was killed (signal 9), as happens when memory runs out; "
-            f"the limit is {limit.memory_mb} MB"
+            "the task's process was killed (signal 9), as happens beyond "
+            f"{limit.memory_mb} MB of memory or {limit.cpu_seconds} s of CPU time"
         )
     if end.signal is not None:
         return f"the task's process ended with signal {end.signal}{_signal_name(end.signal)}"

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -85,14 +86,14 @@ def start(order: dict[str, Any]) -> tuple[int, dict[str, bool], dict[str, str]]:
     parked = [(inside, _park(ours)) for inside, ours in order["fds"]]
     walls = Walls(order["spec"]["required_layers"], order["skip"])
     own_tree = "mount_namespace" not in order["skip"]
-    _leave_users_and_processes(walls, become_nobody=own_tree)
+    becomes = _leave_users_and_processes(walls, own_tree=own_tree)
     report_read, report_write = _high_pipe()
     alive_read, alive_write = _high_pipe()
     child = os.fork()
     if child == 0:
         os.close(report_read)
         os.close(alive_write)
-        _become(order, walls, parked, report_write, alive_read)
+        _become(order, walls, parked, becomes, report_write, alive_read)
     for descriptor in (report_write, alive_read, *(high for _, high in parked)):
         os.close(descriptor)
     for _, ours in order["fds"]:
@@ -125,25 +126,30 @@ def keep(child: int, watch: int, control: socket.socket) -> dict[str, object]:
     }
 
 
-def _leave_users_and_processes(walls: Walls, *, become_nobody: bool) -> None:
-    safe = [os.geteuid() != users.ROOT]
+def _leave_users_and_processes(walls: Walls, *, own_tree: bool) -> int | None:
+    """Return the user to become before code runs; None: whoever we are now."""
+    root = os.geteuid() == users.ROOT
+    becomes = users.NOBODY if root and own_tree else None
 
     def own_users() -> None:
-        safe[0] = users.enter_namespace(become_nobody=become_nobody)
+        nonlocal becomes
+        becomes = users.enter_namespace(become_nobody=own_tree)
 
-    walls.build("user_namespace", own_users)
-    if safe[0]:
-        walls.on["unprivileged_user"] = True
-    else:
+    walls.build("user_namespace", own_users, clean=False)
+    if root and becomes is None:
         walls.leave_out("unprivileged_user", "root cannot become another user here")
+    else:
+        walls.on["unprivileged_user"] = True
     walls.build("pid_namespace", lambda: kernel.unshare(kernel.CLONE_NEWPID))
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    return becomes
 
 
 def _become(
     order: dict[str, Any],
     walls: Walls,
     parked: list[tuple[int, int]],
+    becomes: int | None,
     report: int,
     alive: int,
 ) -> None:
@@ -151,8 +157,8 @@ def _become(
     try:
         _put_in_place(parked, keep=[report, alive])
         os.setsid()
-        _isolate(order, walls)
-        _reduce(order, walls, alive)
+        _isolate(order, walls, becomes)
+        _reduce(order, walls, becomes, alive)
         os.chdir(order["spec"]["workdir"])
         _line(report, {"layers": walls.on, "notes": walls.notes})
         environment = {**ENVIRONMENT, **order.get("environment", {})}
@@ -165,7 +171,7 @@ def _become(
         os._exit(127)
 
 
-def _isolate(order: dict[str, Any], walls: Walls) -> None:
+def _isolate(order: dict[str, Any], walls: Walls, becomes: int | None) -> None:
     spec = order["spec"]
     rest = kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
     walls.build("ipc_namespace", lambda: kernel.unshare(rest))
@@ -178,29 +184,29 @@ def _isolate(order: dict[str, Any], walls: Walls) -> None:
         walls.build("network_namespace", lambda: kernel.unshare(kernel.CLONE_NEWNET))
 
     def own_tree() -> None:
+        if not walls.on["pid_namespace"]:
+            raise OSError(errno.ENOTSUP, "needs a pid namespace, for a /proc of its own")
         tree.build(
             order["view"],
             spec["read_only"],
             spec["writable"],
             network=spec["network"],
             tmp_mb=spec["tmp_mb"],
+            owner=becomes,
         )
         tree.refuse_more_namespaces()
         tree.seal_machine_settings()
 
-    if walls.on["pid_namespace"]:
-        walls.build("mount_namespace", own_tree, clean=False)
-    else:
-        walls.leave_out("mount_namespace", "needs a pid namespace, for a /proc of its own")
+    walls.build("mount_namespace", own_tree, clean=False)
 
 
-def _reduce(order: dict[str, Any], walls: Walls, alive: int) -> None:
+def _reduce(order: dict[str, Any], walls: Walls, becomes: int | None, alive: int) -> None:
     spec = order["spec"]
     walls.build("rlimits", lambda: limits.apply(spec["limits"]))
     with contextlib.suppress(OSError):  # not ours to empty where there is no user namespace
         kernel.empty_bounding_set()
-    if walls.on["user_namespace"] and walls.on["unprivileged_user"]:
-        users.drop()
+    if becomes is not None:
+        users.become(becomes)
     walls.build("no_capabilities", kernel.drop_capabilities)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user had cleared it
     watched = select.poll()
@@ -240,9 +246,10 @@ def _without_mounts(order: dict[str, Any]) -> str:
     scratch = f"{tree.SCRATCH}/sluice-{os.getpid()}-{os.urandom(8).hex()}"
     Path(scratch).mkdir(mode=0o700)
     table = {target: source for source, target in (*spec["read_only"], *spec["writable"])}
-    table[tree.SCRATCH] = scratch
 
     def outside(path: str) -> str:
+        if path == tree.SCRATCH:
+            return scratch
         for target, source in table.items():
             if path == target or path.startswith(target + "/"):
                 return str(source) + path.removeprefix(target)

@@ -149,9 +149,11 @@ class SandboxProcess:
         """End the code and everything that it started, now; ``wait`` tells when it is done."""
         if self.exit is not None:
             return
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        if self._process is None:  # no code runs yet, and none will: process 1 goes with its keeper
+            self._keeper.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
         with contextlib.suppress(OSError):  # the keeper may be gone already
             self._control.send(b"kill")
 

@@ -34,7 +34,9 @@ def asked() -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip with the way out; and the first test may have to wait for Kubernetes to be built."""
     ours = [item for item in items if item.path.is_relative_to(HERE)]
-    skip = pytest.mark.skip(reason="no cluster bed is up: make test-cluster, or set SLUICE_CLUSTER=1")
+    skip = pytest.mark.skip(
+        reason="no cluster bed is up: make test-cluster, or set SLUICE_CLUSTER=1"
+    )
     wanted = asked() or State.default().variables() is not None
     for item in ours:
         item.add_marker(pytest.mark.timeout(BUILD_SECONDS) if wanted else skip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,12 @@ API_HOST: Object = {
 }
 DNS: Object = {
     "toEndpoints": [
-        {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns"}}
+        {
+            "matchLabels": {
+                "k8s:io.kubernetes.pod.namespace": "kube-system",
+                "k8s:k8s-app": "kube-dns",
+            }
+        }
     ],
     "toPorts": ports("53", protocol="ANY", rules={"dns": [{"matchName": "api.example.com"}]}),
 }
@@ -85,7 +91,9 @@ BAD = {
         "unable to parse port",
     ),
     "HTTP rules on UDP": (
-        policy({**API_HOST, "toPorts": ports("80", protocol="UDP", rules={"http": [{"path": "/"}]})}),
+        policy(
+            {**API_HOST, "toPorts": ports("80", protocol="UDP", rules={"http": [{"path": "/"}]})}
+        ),
         "L7 rules can only apply to TCP",
     ),
     "a hole outside its addresses": (
@@ -183,7 +191,11 @@ def test_cluster_pod_fails_when_told(api: Api, namespace: str) -> None:
     api.create(collection(namespace), pod("task", hold="running"))
     path = f"{collection(namespace)}/task"
     api.when(path, phase("Running"))
-    verdict = {"bed.sluice/hold": None, "bed.sluice/exit-code": "137", "bed.sluice/reason": "OOMKilled"}
+    verdict = {
+        "bed.sluice/hold": None,
+        "bed.sluice/exit-code": "137",
+        "bed.sluice/reason": "OOMKilled",
+    }
     api.merge(path, {"metadata": {"annotations": verdict}})
     ended = api.when(path, phase("Failed"))["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
@@ -257,6 +269,7 @@ def refused_soon(api: Api, path: str, wanted: Object, *, tries: int = 100) -> Ap
             api.create(path, wanted, dryRun="All")
         except ApiError as refusal:
             return refusal
+        time.sleep(0.1)
     raise AssertionError(f"still accepted after {tries} tries")
 
 

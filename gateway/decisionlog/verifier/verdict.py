@@ -45,6 +45,8 @@ def verify_proof(proof: Mapping[str, Any], public_key: str) -> Report:
         report.root = checkpoint.root.hex()
         raw, path = str(proof["entry"]).encode(), list(proof["inclusion"])
         seq, leaf = int(parse(raw)["seq"]), leaf_hash(raw).hex()
+        if (proof["v"], proof["seq"]) != (1, seq):
+            report.add(f"it is not a proof about entry {seq}", seq)
         if not verify_inclusion(leaf, seq, checkpoint.size, path, report.root):
             report.add("the proof does not lead from this entry to the signed root", seq)
     except (KeyError, TypeError, ValueError) as error:

@@ -35,8 +35,12 @@ def build(
     *,
     network: bool,
     tmp_mb: int,
+    owner: int | None,
 ) -> None:
-    """Leave for a mount namespace and fill it; the caller is process 1 of a pid namespace."""
+    """Leave for a mount namespace and fill it; the caller is process 1 of a pid namespace.
+
+    ``owner`` is the user that root will become, and is given the writable folders themselves.
+    """
     kernel.unshare(kernel.CLONE_NEWNS)
     shown = [
         (path, path.resolve(), path.is_symlink() and path.is_dir()) for path in map(Path, view)
@@ -62,8 +66,10 @@ def build(
     for source, target in mine:
         _bind(source, target)
     for source, target in theirs:
+        if owner is not None and Path(_OLD + str(source)).stat().st_uid == users.ROOT:
+            os.chown(_OLD + str(source), owner, owner)
         _bind(source, target, writable=True)
-    _names(network=network)
+    _names(users.INSIDE if owner is None else owner, network=network)
     Path("/proc").mkdir()
     kernel.mount("proc", "/proc", "proc", _NO_SUID | _NO_DEV | _NO_EXEC)
     kernel.detach(_OLD)
@@ -98,8 +104,6 @@ def _bind(source: Path, target: Path, *, writable: bool = False) -> None:
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    if writable and os.getuid() == users.ROOT and outside.stat().st_uid == users.ROOT:
-        os.chown(outside, users.INSIDE, users.INSIDE)
     kernel.mount(str(outside), str(target), flags=_BIND | _RECURSIVE)
     attributes = _NO_SUID | _NO_DEV | (0 if writable else _READ_ONLY)
     kernel.set_mount_attributes(str(target), attributes, recursive=True)
@@ -124,11 +128,11 @@ def _scratch(path: str, megabytes: int) -> None:
     kernel.mount("tmpfs", path, "tmpfs", _NO_SUID | _NO_DEV, options)
 
 
-def _names(*, network: bool) -> None:
+def _names(user: int, *, network: bool) -> None:
     folder = Path("/etc")
     folder.mkdir(exist_ok=True)
-    passwd = f"sandbox:x:{users.INSIDE}:{users.INSIDE}::{SCRATCH}:/bin/sh\n"
+    passwd = f"sandbox:x:{user}:{user}::{SCRATCH}:/bin/sh\n"
     (folder / "passwd").write_text(passwd)
-    (folder / "group").write_text(f"sandbox:x:{users.INSIDE}:\n")
+    (folder / "group").write_text(f"sandbox:x:{user}:\n")
     if not network:
         (folder / "hosts").write_text("127.0.0.1 localhost\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -12,30 +13,31 @@ NOBODY = 65534  # whom it runs as outside, when root starts it
 ROOT = 0
 
 
-def enter_namespace(*, become_nobody: bool) -> bool:
-    """Move into a new user namespace; return whether the machine's root is out of reach.
+def enter_namespace(*, become_nobody: bool) -> int | None:
+    """Move into a new user namespace; return the id to ``become`` there before code runs.
 
-    Root keeps its id there for building the file tree, and ``drop`` then becomes ``INSIDE``, which
-    is nobody outside. Only a process that stayed outside may write that map, hence the helper.
-    Where root may not do so, and for everybody else, the one id we have becomes ``INSIDE``.
-    ``become_nobody`` False leaves root the machine's root, without capabilities: nobody could
-    not enter root's own folders, and there is no tree in which they would be shown.
+    Root keeps its id for building the file tree, and then becomes ``INSIDE``, which is nobody
+    outside. Only a process that stayed outside may write that map, hence the helper. For others
+    (None) the one id they have is ``INSIDE`` already.
+
+    ``become_nobody`` False leaves root the machine's root, without capabilities: nobody could not
+    enter root's own folders, and there is no tree in which they would be shown.
     """
     user, group = os.geteuid(), os.getegid()
-    if user == ROOT and become_nobody:
-        os.setgroups([])
-        write, cancel = _map_writer(os.getpid(), f"0 0 1\n{INSIDE} {NOBODY} 1\n")
-        try:
-            kernel.unshare(kernel.CLONE_NEWUSER)
-        except OSError:
-            cancel()
-            raise
-        if write():
-            return True
-    else:
+    if user != ROOT or not become_nobody:
         kernel.unshare(kernel.CLONE_NEWUSER)
-    map_self(user, group, INSIDE)
-    return user != ROOT
+        map_self(user, group, INSIDE)
+        return None
+    os.setgroups([])
+    write, cancel = _map_writer(os.getpid(), f"0 0 1\n{INSIDE} {NOBODY} 1\n")
+    try:
+        kernel.unshare(kernel.CLONE_NEWUSER)
+    except OSError:
+        cancel()
+        raise
+    if not write():
+        raise PermissionError(errno.EPERM, "root may not map another user")
+    return INSIDE
 
 
 def map_self(user: int, group: int, inside: int) -> None:
@@ -45,11 +47,10 @@ def map_self(user: int, group: int, inside: int) -> None:
     _write("/proc/self/gid_map", f"{inside} {group} 1\n")
 
 
-def drop() -> None:
-    """Become ``INSIDE`` for good, where that is somebody else than we are now."""
-    if os.getuid() == ROOT:
-        os.setresgid(INSIDE, INSIDE, INSIDE)
-        os.setresuid(INSIDE, INSIDE, INSIDE)
+def become(user: int) -> None:
+    """Give up root for good."""
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def _map_writer(pid: int, table: str) -> tuple[Callable[[], bool], Callable[[], bool]]:

@@ -12,6 +12,7 @@ Where ``KUBECONFIG`` names another cluster, that one is used and nothing is brou
 
 from __future__ import annotations
 
+# ruff: noqa: T201 - a command's output
 import argparse
 import json
 import os

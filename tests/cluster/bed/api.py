@@ -111,9 +111,7 @@ class Api:
                 raise ApiError(response.status, {"message": answer}) from None
         return answer
 
-    def _object(
-        self, method: str, path: str, body: Object | None = None, **query: str
-    ) -> Object:
+    def _object(self, method: str, path: str, body: Object | None = None, **query: str) -> Object:
         answer: Object = json.loads(self.text(method, path, body, **query))
         return answer
 

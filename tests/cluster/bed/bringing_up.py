@@ -100,7 +100,9 @@ def _start(state: State, nodes: int, stack: contextlib.ExitStack) -> list[Child]
         api.create(_CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
     for number in range(nodes):
         api.create("/api/v1/nodes", fake_node(number))
-    wait_until("a cluster that takes pods", lambda: _complete(api), children, seconds=_START_SECONDS)
+    wait_until(
+        "a cluster that takes pods", lambda: _complete(api), children, seconds=_START_SECONDS
+    )
     state.announce(
         {
             "KUBECONFIG": str(state.kubeconfig),

@@ -67,5 +67,7 @@ def bring_down(state: State) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while state.holder() == holder:
         if time.monotonic() > deadline:
-            raise BedError(f"process {holder} did not end within {_STOP_SECONDS} s; see {state.logs}")
+            raise BedError(
+                f"process {holder} did not end within {_STOP_SECONDS} s; see {state.logs}"
+            )
         time.sleep(0.1)

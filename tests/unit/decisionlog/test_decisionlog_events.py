@@ -19,7 +19,7 @@ def test_codes_are_stable_in_form_and_never_shared() -> None:
 def test_an_unknown_event_is_an_error_of_ours() -> None:
     """A misspelt event is found by the first test that logs it."""
     assert events.code("decision.allow") == "SLC1003I"
-    with pytest.raises(ValueError, match="decision.alow"):
+    with pytest.raises(ValueError, match="alow"):
         events.code("decision.alow")
 
 

@@ -164,7 +164,7 @@ def test_lone_surrogates() -> None:
     ("end", "words"),
     [
         (End(signal=signal.SIGXCPU), "more than 60 s of CPU time"),
-        (End(signal=signal.SIGKILL), "the limit is 512 MB"),
+        (End(signal=signal.SIGKILL), "beyond 512 MB of memory or 60 s of CPU time"),
         (End(signal=signal.SIGSEGV), "signal 11 (SIGSEGV)"),
         (End(signal=99), "signal 99"),
         (End(code=3), "exit code 3"),

@@ -158,7 +158,9 @@ async def test_sandbox_environment_is_fixed(inside, monkeypatch):
     """Nothing of our environment, where secrets may be, is passed on."""
     monkeypatch.setenv("SLUICE_SECRET", "do not tell")
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "/elsewhere/luigi.cfg")
-    seen = await inside("import os; print('\\n'.join(sorted(os.environ))); print(os.environ['LUIGI_CONFIG_PATH'])")
+    seen = await inside(
+        "import os; print('\\n'.join(sorted(os.environ))); print(os.environ['LUIGI_CONFIG_PATH'])"
+    )
     assert seen.output.split() == [
         "HOME",
         "LANG",
@@ -197,4 +199,3 @@ async def test_sandbox_gets_the_given_descriptors_and_no_other(inside, tmp_path)
         os.close(held)
         os.close(given)
     assert seen.output.split() == ["0", "1", "2", "7", "hello"]
-

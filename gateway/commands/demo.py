@@ -28,7 +28,7 @@ from gateway.commands.client import ClientError, GatewayClient
 from gateway.commands.display import LiveRun, safe, styled
 from gateway.commands.launching import show_violations
 from gateway.decisionlog import verifier
-from gateway.errors import IntegrityViolation, Misconfigured
+from gateway.errors import Misconfigured
 from gateway.identity.development import DevIssuer
 from gateway.settings import HttpSettings, IdentitySettings, PolicySettings, Settings
 from gateway.telemetry import configure
@@ -222,7 +222,7 @@ async def _proved(stage: Stage) -> None:
     seq = await asyncio.to_thread(_copy_with_one_byte_changed, database, copy)
     report = await asyncio.to_thread(verifier.verify, copy, key)
     named = [item for item in report.findings if item.seq == seq]
-    _expect(not report.ok and bool(named), "the changed byte should be found")
+    _expect(not report.ok and bool(named), f"the changed byte should be found: {report.findings}")
     stage.teller.say(
         "tampering_found",
         f"one byte changed in a copy: [bold red]not verified[/], entry {seq}: "
@@ -300,21 +300,18 @@ def _size(path: Path) -> int:
 
 
 def _copy_with_one_byte_changed(database: Path, copy: Path) -> int:
-    """Copy the log and change one byte of a denial's entry; return that entry's number."""
+    """Copy the log and change one digit of an entry's policy digest; return that entry's number."""
+    mark = b'"data_digest":"'
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
         target.execute("PRAGMA journal_mode = DELETE")
-        seq, text = target.execute(
-            "SELECT seq, bytes FROM entries WHERE event = 'decision.deny' ORDER BY seq LIMIT 1"
-        ).fetchone()
-    digit = text.index(b'"data_digest":"') + len(b'"data_digest":"')
+        before = dict(target.execute("SELECT seq, bytes FROM entries"))
     data = bytearray(copy.read_bytes())
-    at = data.find(text[: digit + 1])
-    if at < 0:
-        raise IntegrityViolation("demo_copy", "the entry's bytes are not in the file")
-    data[at + digit] ^= 1  # another hexadecimal digit: the entry claims another policy
+    data[data.rindex(mark) + len(mark)] ^= 1  # another hexadecimal digit
     copy.write_bytes(data)
-    return int(seq)
+    with closing(sqlite3.connect(copy)) as target:
+        after = dict(target.execute("SELECT seq, bytes FROM entries"))
+    return next(int(seq) for seq, text in before.items() if after[seq] != text)
 
 
 async def _serve_on(stage: Stage) -> None:

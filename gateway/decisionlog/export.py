@@ -75,7 +75,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(open_readonly(path)) as connection:
             yield connection
-    except sqlite3.Error as error:
+    except (ValueError, sqlite3.Error) as error:
         raise IntegrityViolation(
             "log_damaged", f"the decision log in {path} cannot be read: {error}"
         ) from error

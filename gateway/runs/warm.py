@@ -25,6 +25,7 @@ from gateway.sandbox.spec import SandboxSpec
 
 LOCK_FD = 5  # held open inside, so that the lock lasts as long as anything in there lives
 _PACKET = 65_536
+_GRACE = 0.1  # seconds
 _KILL_SECONDS = 1.0  # until a warm process that does not end an attempt is ended itself
 
 
@@ -172,7 +173,8 @@ class WarmProcess:
             packet = b""
         if not packet:
             self._loop.remove_reader(self._channel)
-            self._lose("the pipeline's process closed its socket")
+            # Usually it is ending, and how it ended says more.
+            self._loop.call_later(_GRACE, self._lose, "the pipeline's process closed its socket")
             return
         try:
             message = json.loads(packet)

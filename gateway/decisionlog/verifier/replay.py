@@ -50,7 +50,7 @@ class Replay:
                 if problem := self._problem(found):
                     report.add(problem, report.size, self._ids.get(report.size))
                 self._grow(leaf)
-        except sqlite3.Error as error:
+        except (ValueError, sqlite3.Error) as error:
             report.add(f"the database cannot be read after entry {report.size - 1}: {error}")
         if stored(0, report.size) is not None:
             report.add("it is missing, with all that may have followed", report.size)

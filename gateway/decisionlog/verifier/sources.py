@@ -54,7 +54,8 @@ def from_sqlite(connection: sqlite3.Connection, report: Report) -> Source:
         query = "SELECT seq, bytes, id, event, launch_id, decision_id FROM entries ORDER BY seq"
         for seq, raw, *columns in connection.execute(query):
             named = zip(("id", "event", "launch_id", "decision_id"), columns, strict=True)
-            yield Found(seq, raw if isinstance(raw, bytes) else b"", dict(named))
+            place = seq if isinstance(seq, int) else -1
+            yield Found(place, raw if isinstance(raw, bytes) else b"", dict(named))
 
     for (problem,) in connection.execute("PRAGMA integrity_check(10)"):
         if problem != "ok":

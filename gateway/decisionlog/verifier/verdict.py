@@ -31,7 +31,7 @@ def verify(path: Path, public_key: str, witness: Path | None = None) -> Report:
             if witness is not None:
                 source.checkpoints.extend(_witnessed(witness, report))
             _judge(source, key, report)
-    except (DamagedError, OSError, sqlite3.Error) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:  # a damaged name is no UTF-8 either
         report.add(f"{path} cannot be verified: {error}")
     return report
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
+
+from sandbox_bench import Inside
 
 from gateway.sandbox.spec import Limits
 
@@ -21,7 +24,7 @@ CONNECT = """
 """
 
 
-async def test_sandbox_reaches_neither_loopback_nor_abstract_sockets(inside):
+async def test_sandbox_reaches_neither_loopback_nor_abstract_sockets(inside: Inside) -> None:
     """Servers that listen on this machine cannot be reached from a sandbox without network."""
     name = f"sluice-test-{os.getpid()}"
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as local:
@@ -31,7 +34,7 @@ async def test_sandbox_reaches_neither_loopback_nor_abstract_sockets(inside):
     assert seen.output.split() == ["refused", "refused"]
 
 
-async def test_sandbox_with_network_still_reaches_no_abstract_socket(inside):
+async def test_sandbox_with_network_still_reaches_no_abstract_socket(inside: Inside) -> None:
     """With the host's network TCP works; abstract sockets (X11, D-Bus) stay out by Landlock."""
     name = f"sluice-test-{os.getpid()}-network"
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as local:
@@ -43,14 +46,14 @@ async def test_sandbox_with_network_still_reaches_no_abstract_socket(inside):
     assert not seen.layers["network_namespace"]
 
 
-async def test_sandbox_has_no_interface(inside):
+async def test_sandbox_has_no_interface(inside: Inside) -> None:
     """The network namespace holds a loopback that is down, and nothing else."""
     seen = await inside("import socket; print([name for _, name in socket.if_nameindex()])")
     assert seen.output.strip() == "['lo']"
 
 
-async def test_sandbox_refuses_calls_that_go_round_namespaces(inside):
-    """vsock (the hypervisor's host), io_uring and the kernel keyring are refused by seccomp."""
+async def test_sandbox_refuses_calls_that_go_round_namespaces(inside: Inside) -> None:
+    """Sockets to the hypervisor's host, io_uring and the kernel keyring are refused by seccomp."""
     seen = await inside(
         """
         import ctypes, errno, os, socket
@@ -70,7 +73,7 @@ async def test_sandbox_refuses_calls_that_go_round_namespaces(inside):
     assert seen.output.split() == ["EAFNOSUPPORT", "EPERM", "EPERM"]
 
 
-async def test_sandbox_sees_and_signals_nobody_outside(inside):
+async def test_sandbox_sees_and_signals_nobody_outside(inside: Inside) -> None:
     """Its /proc holds its own processes only, and our ids mean nothing there."""
     seen = await inside(
         """
@@ -89,7 +92,7 @@ async def test_sandbox_sees_and_signals_nobody_outside(inside):
     assert seen.output.splitlines() == ["['1']", "nobody", "nobody"]
 
 
-async def test_sandbox_has_no_rights_to_gain(inside):
+async def test_sandbox_has_no_rights_to_gain(inside: Inside) -> None:
     """No capability in any set, no new privileges, nobody's user id, and no way to mount."""
     seen = await inside(
         """
@@ -107,11 +110,11 @@ async def test_sandbox_has_no_rights_to_gain(inside):
         """
     )
     lines = seen.output.splitlines()
-    assert set(eval(lines[0]).values()) == {"0" * 16, "1", "2"}  # noqa: S307 - our own repr
+    assert set(ast.literal_eval(lines[0]).values()) == {"0" * 16, "1", "2"}
     assert lines[1:] == ["(1000, 1000, 1000) (1000, 1000, 1000)", "-1 -1", "refused"]
 
 
-async def test_sandbox_may_nest_users_and_processes_but_no_network(inside):
+async def test_sandbox_may_nest_users_and_processes_but_no_network(inside: Inside) -> None:
     """The guest nests a pid namespace per attempt; a network namespace would bring rights back."""
     seen = await inside(
         """
@@ -130,7 +133,7 @@ async def test_sandbox_may_nest_users_and_processes_but_no_network(inside):
     assert seen.output.split() == ["True", "False", "False"]
 
 
-async def test_sandbox_cannot_change_settings_of_the_machine(inside):
+async def test_sandbox_cannot_change_settings_of_the_machine(inside: Inside) -> None:
     """What /proc shows of the whole machine is read-only, whoever started the sandbox."""
     seen = await inside(
         """
@@ -146,7 +149,7 @@ async def test_sandbox_cannot_change_settings_of_the_machine(inside):
     assert seen.output.split() == ["refused"] * 3
 
 
-async def test_sandbox_bounds_a_fork_bomb(inside):
+async def test_sandbox_bounds_a_fork_bomb(inside: Inside) -> None:
     """Processes end at their number, for root as for anybody, and all are gone afterwards."""
     seen = await inside(
         """
@@ -165,7 +168,7 @@ async def test_sandbox_bounds_a_fork_bomb(inside):
     assert 10 <= int(seen.output) <= 15
 
 
-async def test_sandbox_bounds_memory(inside):
+async def test_sandbox_bounds_memory(inside: Inside) -> None:
     """Beyond the address space that was given, Python raises MemoryError."""
     seen = await inside(
         """
@@ -178,7 +181,7 @@ async def test_sandbox_bounds_memory(inside):
     assert seen.output.strip() == "refused"
 
 
-async def test_sandbox_bounds_cpu(inside):
+async def test_sandbox_bounds_cpu(inside: Inside) -> None:
     """A loop is killed after its CPU seconds, although process 1 ignores most signals."""
     seen = await inside(
         """
@@ -194,7 +197,7 @@ async def test_sandbox_bounds_cpu(inside):
     assert 0.9 < seen.exit.cpu_seconds < 2
 
 
-async def test_sandbox_limits_cannot_be_raised(inside):
+async def test_sandbox_limits_cannot_be_raised(inside: Inside) -> None:
     """Soft and hard limits are equal, and without rights the hard one is final."""
     seen = await inside(
         """

@@ -27,9 +27,7 @@ def test_layers_missing_are_named_outermost_first() -> None:
     assert missing({}, ["rlimits"]) == ["rlimits"]
 
 
-def test_layers_that_are_missing_are_reported_and_the_others_hold(
-    secret: Path, tree: Path
-) -> None:
+def test_layers_that_are_missing_are_reported_and_the_others_hold(secret: Path, tree: Path) -> None:
     """Without namespaces Landlock hides the key, limits hold, and nothing lives on."""
     program = Path(__file__).with_name("sandbox_poorer.py")
     run = subprocess.run(

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
+from sandbox_bench import python
 
 from gateway.errors import Misconfigured, Retryable
 from gateway.sandbox.process import SandboxProcess
@@ -32,37 +35,51 @@ time.sleep(60)
 """
 
 
-def python(code: str) -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", code]
-
-
 @contextlib.contextmanager
-def pipe():
-    """A pipe that says when the last process that holds its write end is gone."""
+def watched() -> Iterator[Watch]:
+    """Give a pipe that tells when the last process that holds its write end is gone."""
     read, write = os.pipe()
+    ends = [os.fdopen(read, "rb"), os.fdopen(write, "wb")]
     try:
-        yield read, write
+        yield Watch(*ends)
     finally:
-        for end in (read, write):
-            with contextlib.suppress(OSError):
-                os.close(end)
+        for end in ends:
+            end.close()
 
 
-async def until_end(read: int) -> bytes:
-    """Read to the end, which comes when nobody holds the other one."""
-    with open(os.dup(read), "rb") as stream:  # noqa: PTH123 - a descriptor
-        return await asyncio.wait_for(asyncio.to_thread(stream.read), 10)
+@dataclass(frozen=True)
+class Watch:
+    """Both ends of a pipe."""
+
+    read: BinaryIO
+    write: BinaryIO
+
+    async def begun(self) -> None:
+        """Return when the code has said that it runs."""
+        self.write.close()
+        said = await asyncio.wait_for(asyncio.to_thread(self.read.read, 1), 10)
+        assert said == b"x"
+
+    async def gone(self) -> None:
+        """Return when nobody holds the write end any more."""
+        await asyncio.wait_for(asyncio.to_thread(self.read.read), 10)
+
+
+def descriptors() -> set[str]:
+    """Return what this process holds open."""
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("", 0), ("raise SystemExit(7)", 7), ("import os, signal; os.kill(0, 9)", -9)],
+    [
+        ("", 0),
+        ("raise SystemExit(7)", 7),
+        ("import ctypes; ctypes.string_at(0)", -signal.SIGSEGV),
+    ],
 )
-async def test_process_says_how_it_ended(code, status):
+async def test_process_says_how_it_ended(code: str, status: int) -> None:
     """Exit codes as they are, signals as negative numbers; ``exit`` has both and the usage."""
-    if status == -9:
-        code = "import ctypes; ctypes.string_at(0)"  # process 1 cannot kill itself: let it crash
-        status = -signal.SIGSEGV
     async with await SandboxProcess.start(SPEC, python(code)) as process:
         assert await process.wait() == status
     assert process.exit is not None
@@ -71,7 +88,7 @@ async def test_process_says_how_it_ended(code, status):
     assert process.exit.max_rss_mb > 0
 
 
-async def test_process_leaves_no_descriptor_and_no_zombie():
+async def test_process_leaves_no_descriptor_and_no_zombie() -> None:
     """After many sandboxes, ended in each way, we hold what we held before."""
 
     async def each_way() -> None:
@@ -83,36 +100,34 @@ async def test_process_leaves_no_descriptor_and_no_zombie():
             await SandboxProcess.start(SPEC, ["/nowhere"])
 
     await each_way()
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(3):
         await each_way()
-    assert set(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert descriptors() == before
+    assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
 
-async def test_process_kill_takes_everything_along():
+async def test_process_kill_takes_everything_along() -> None:
     """Children in sessions of their own, deaf to every signal, end with the sandbox."""
-    with pipe() as (read, write):
-        process = await SandboxProcess.start(SPEC, python(STUBBORN), fds={1: write})
-        os.close(write)
-        assert await asyncio.to_thread(os.read, read, 1) == b"x"
+    with watched() as watch:
+        process = await SandboxProcess.start(SPEC, python(STUBBORN), fds={1: watch.write.fileno()})
+        await watch.begun()
         process.kill()
         assert await asyncio.wait_for(process.wait(), 10) == -signal.SIGKILL
-        await until_end(read)
+        await watch.gone()
         process.kill()  # again: no effect
         await process.close()
 
 
-async def test_process_ends_when_its_keeper_is_killed():
+async def test_process_ends_when_its_keeper_is_killed() -> None:
     """Somebody kills the keeper: the code dies at once, and we learn of it."""
-    with pipe() as (read, write):
-        async with await SandboxProcess.start(SPEC, python(STUBBORN), fds={1: write}) as process:
-            os.close(write)
-            assert await asyncio.to_thread(os.read, read, 1) == b"x"
+    with watched() as watch:
+        fds = {1: watch.write.fileno()}
+        async with await SandboxProcess.start(SPEC, python(STUBBORN), fds=fds) as process:
+            await watch.begun()
             os.kill(process.pid, signal.SIGKILL)
             assert await asyncio.wait_for(process.wait(), 10) == -signal.SIGKILL
-        await until_end(read)
+        await watch.gone()
 
 
 GATEWAY = """
@@ -128,20 +143,21 @@ asyncio.run(main())
 """
 
 
-async def test_process_ends_when_the_gateway_is_killed():
+async def test_process_ends_when_the_gateway_is_killed() -> None:
     """SIGKILL for us: no line of ours runs, and still nothing of the code lives on."""
-    with pipe() as (read, write):
-        gateway = subprocess.Popen([sys.executable, "-c", GATEWAY, STUBBORN], stdout=write)
-        os.close(write)
+    with watched() as watch:
+        gateway = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", GATEWAY, STUBBORN, stdout=watch.write
+        )
         try:
-            assert await asyncio.to_thread(os.read, read, 1) == b"x"
+            await watch.begun()
         finally:
             gateway.kill()
-            gateway.wait()
-        await until_end(read)
+            await gateway.wait()
+        await watch.gone()
 
 
-async def test_process_that_cannot_be_started_is_an_error_before_any_code():
+async def test_process_that_cannot_be_started_is_an_error_before_any_code() -> None:
     """A program that does not exist is told apart from one that failed."""
     with pytest.raises(Misconfigured) as caught:
         await SandboxProcess.start(SPEC, ["/nowhere/python"])
@@ -149,7 +165,7 @@ async def test_process_that_cannot_be_started_is_an_error_before_any_code():
     assert "/nowhere/python" in caught.value.diagnostics
 
 
-async def test_process_setup_has_a_bound(monkeypatch, tmp_path):
+async def test_process_setup_has_a_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A keeper that hangs is given up, and is gone afterwards."""
     hanging = tmp_path / "enter.py"
     hanging.write_text("import time; time.sleep(60)")
@@ -159,9 +175,9 @@ async def test_process_setup_has_a_bound(monkeypatch, tmp_path):
     assert caught.value.code == "sandbox_slow"
 
 
-async def test_process_start_can_be_cancelled():
+async def test_process_start_can_be_cancelled() -> None:
     """A launch that is given up while its sandbox is built leaves nothing behind."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for delay in (0, 0.005, 0.03):
         start = asyncio.create_task(
             SandboxProcess.start(SPEC, python("import time; time.sleep(60)"))
@@ -170,21 +186,12 @@ async def test_process_start_can_be_cancelled():
         start.cancel()
         with pytest.raises(asyncio.CancelledError):
             await start
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
-async def test_process_required_layers_are_all_on():
+async def test_process_required_layers_are_all_on() -> None:
     """With every layer demanded, as in production, the code runs behind every one of them."""
     spec = SandboxSpec(SPEC.limits, required_layers=frozenset(LAYERS))
     async with await SandboxProcess.start(spec, python("")) as process:
         assert await process.wait() == 0
     assert [name for name in LAYERS if not process.layers[name]] == []
-
-
-def test_process_module_names_no_path_of_this_machine():
-    """The keeper is found beside the module, wherever that is installed."""
-    from gateway.sandbox.process import KEEPER
-
-    assert KEEPER == Path(sys.modules["gateway.sandbox.process"].__file__ or "").with_name(
-        "enter.py"
-    )

@@ -36,6 +36,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, policy check, deployment files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/sluice policy check
 
 format: $(STAMP) ## let ruff rewrite what it can

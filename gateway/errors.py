@@ -69,7 +69,7 @@ class Rejected(GatewayError):
 
 
 class Unauthenticated(Rejected):
-    """No principal could be made of the credential. Never say which check failed beyond ``code``."""
+    """No principal could be made of the credential; ``code`` says why and nothing more does."""
 
     status = 401
 

@@ -26,7 +26,7 @@ _HEADERS = {
 }
 
 
-class FetchFailed(Exception):  # noqa: N818 - never leaves identity: the name says what happened
+class FetchFailed(Exception):
     """The key set could not be had this time; the text says why, for the operator."""
 
 

@@ -114,7 +114,7 @@ class LoadedPolicy:
     def _unknown(self, name: str) -> Decision:
         values: dict[str, Json] = {"pipeline": name}
         close = nearest(name, self.snapshot.data.pipelines)
-        message, remediation = render("pipeline_unknown", values, close)
+        message, remediation = render("pipeline_unknown", values, nearest=close)
         violation = Violation("pipeline_unknown", message, remediation, values=values)
         return denial(self.snapshot.version, violation)
 

@@ -23,7 +23,7 @@ MEMORY_EXHAUSTED = 77  # exit status
 _WORKER = Path(__file__).resolve().with_name("worker.py")
 
 
-class WorkerGone(Exception):  # noqa: N818 -- an event, translated wherever it is met
+class WorkerGone(Exception):
     """The worker ended, or said something that is no answer; the text is for operators."""
 
 

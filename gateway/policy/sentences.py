@@ -103,21 +103,30 @@ _RULES: Mapping[str, Sentences] = {
 }
 
 
-def render(rule: str, values: Mapping[str, Json], nearest: str | None = None) -> Sentences:
-    """Return the sentences of a rule. ``nearest`` is a known name that may have been meant."""
-    shown = {name: show(value) for name, value in values.items()}
+def render(
+    rule: str,
+    values: Mapping[str, Json],
+    about: Mapping[str, Json] | None = None,
+    nearest: str | None = None,
+) -> Sentences:
+    """Return the sentences of a rule.
+
+    ``about`` holds what the question was about (account, pipeline, task); ``nearest`` is a known
+    name that may have been meant.
+    """
+    shown = {name: show(value) for name, value in {**(about or {}), **values}.items()}
     shown["nearest"] = f"did you mean {show(nearest)}? " if nearest else ""
     known = _RULES.get(rule)
     if known and _fields(known) <= set(shown):
         return Sentences(*(part.format_map(shown).strip() for part in known))
-    about = f"policy rule {show(rule)} refuses this{_listed(values)}"
-    return Sentences(about, "ask whoever keeps the policy")
+    message = f"policy rule {show(rule)} refuses this{_listed(values)}"
+    return Sentences(message, "ask whoever keeps the policy")
 
 
-def render_need(rule: str, values: Mapping[str, Json]) -> str:
+def render_need(rule: str, values: Mapping[str, Json], about: Mapping[str, Json]) -> str:
     """Return why people have to agree."""
     if rule in _RULES:
-        return render(rule, values).message
+        return render(rule, values, about).message
     return f"policy rule {show(rule)} asks for people's agreement{_listed(values)}"
 
 

@@ -69,7 +69,7 @@ def _violations(data: PolicyData, pipeline: str, said: Sequence[Said]) -> tuple[
             key = (at, rule, encode(values), violation.message)
             found.setdefault(key, (violation, set()))[1].add(item.member)
     ordered = [found[key] for key in sorted(found)]
-    shown = tuple(_about(*entry) for entry in ordered[:MOST_VIOLATIONS])
+    shown = tuple(_named(*entry) for entry in ordered[:MOST_VIOLATIONS])
     left = len(ordered) - len(shown)
     if not left:
         return shown
@@ -80,13 +80,10 @@ def _violations(data: PolicyData, pipeline: str, said: Sequence[Said]) -> tuple[
 def _violation(
     data: PolicyData, pipeline: str, item: Said, rule: str, values: Mapping[str, Json]
 ) -> Violation:
-    context: dict[str, Json] = {"account": item.member, "pipeline": pipeline}
-    if item.node:
-        context["task"] = item.node.family
     close = None
     if rule == "destination_unknown" and isinstance(name := values.get("destination"), str):
         close = nearest(name, data.destinations)
-    message, remediation = render(rule, {**context, **values}, close)
+    message, remediation = render(rule, values, _about(pipeline, item), close)
     return Violation(
         rule=rule,
         message=message,
@@ -98,7 +95,12 @@ def _violation(
     )
 
 
-def _about(violation: Violation, members: set[str]) -> Violation:
+def _about(pipeline: str, item: Said) -> dict[str, Json]:
+    found: dict[str, Json] = {"account": item.member, "pipeline": pipeline}
+    return {**found, "task": item.node.family} if item.node else found
+
+
+def _named(violation: Violation, members: set[str]) -> Violation:
     """Name the member only where one alone is refused: otherwise it is not about who asks."""
     if len(members) == 1:
         return violation
@@ -120,10 +122,7 @@ def _needs(pipeline: str, said: Sequence[Said]) -> tuple[ApprovalNeed, ...]:
             groups = values.pop("approvers", None)
             if not isinstance(groups, list) or not groups or not _texts(groups):
                 raise _not_understood(f"{rule} needs approval and names no approvers")
-            context: dict[str, Json] = {"account": item.member, "pipeline": pipeline}
-            if item.node:
-                context["task"] = item.node.family
-            message = render_need(rule, {**context, **values})
+            message = render_need(rule, values, _about(pipeline, item))
             need = ApprovalNeed(rule, message, tuple(sorted(set(map(str, groups)))), values)
             found[encode([need.rule, list(need.groups), values, message])] = need
     return tuple(found[key] for key in sorted(found))

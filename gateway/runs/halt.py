@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class CancelledByRequest(Exception):  # noqa: N818 - an end, not an error
+class CancelledByRequest(Exception):
     """Somebody asked for the end of the run."""
 
 
-class GatewayStopping(Exception):  # noqa: N818 - an end, not an error
+class GatewayStopping(Exception):
     """The gateway stops: the run gets no end now and is recovered later."""
 
 

@@ -61,7 +61,7 @@ def main() -> None:
     """Keep one sandbox from its first message to its end."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)  # which `keep` turns into a kill
     first = control.recv(_PACKET)
     if not first:
         return
@@ -109,12 +109,22 @@ def start(order: dict[str, Any]) -> tuple[int, dict[str, bool], dict[str, str]]:
 
 
 def keep(child: int, watch: int, control: socket.socket) -> dict[str, object]:
-    """Wait for the end of process 1, hasten it when told to, and leave nothing behind."""
+    """Wait for the end of process 1, hasten it when told to, and leave nothing behind.
+
+    SIGTERM is how we learn of the gateway's death even where a process that it forked still holds
+    the socket. The keeper must outlive it: the code may have undone its own death signal.
+    """
+
+    def kill(*_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(watch, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, kill)
     poll = select.poll()
     poll.register(watch, select.POLLIN)
     poll.register(control, select.POLLIN)
     while watch not in {descriptor for descriptor, _ in poll.poll()}:
-        signal.pidfd_send_signal(watch, signal.SIGKILL)
+        kill()
         poll.unregister(control)
     _, status, usage = os.wait4(child, 0)
     _end_orphans()

@@ -2,7 +2,7 @@
 
 Between us and the code stands the keeper: ``enter.py``, which builds the sandbox, starts the code
 as process 1 of its own pid namespace, and waits. Three things end the code for certain: ``kill``
-here, the loss of the keeper's control socket (we died), and the death of the keeper.
+here, our death (the keeper sees to it), and the keeper's death (we see to it).
 
 Never blocks the event loop for longer than a fork takes; leaves no zombie and no descriptor.
 """

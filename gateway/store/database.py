@@ -100,7 +100,7 @@ class Database:
         self._files = files
         self._within = within_seconds
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(MAX_WAITING)
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
         self._in_work = False
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
@@ -142,16 +142,15 @@ class Database:
         """
         if self._closed:
             raise _closed()
-        future: asyncio.Future[T] = self._loop.create_future()
-        try:
-            self._queue.put_nowait(_Waiting(work, future))
-        except queue.Full as error:
+        if self._queue.qsize() >= MAX_WAITING:
             raise Retryable(
                 "store_busy",
                 "too many changes wait to be recorded; nothing was recorded: ask again",
                 step="record",
                 retry_after=1,
-            ) from error
+            )
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Waiting(work, future))
         try:
             async with asyncio.timeout(self._within) as bound:
                 return await future

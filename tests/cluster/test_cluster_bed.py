@@ -111,7 +111,7 @@ def collection(namespace: str, kind: str = "pods") -> str:
 
 
 def phase(name: str) -> Any:
-    """A question for ``Api.when``: is the pod in this phase?"""
+    """A question for ``Api.when``: whether the pod is in this phase."""
     return lambda found: found["status"].get("phase") == name
 
 
@@ -211,7 +211,7 @@ def test_cluster_pod_is_deleted(api: Api, namespace: str) -> None:
 
 
 def test_cluster_guard_refuses_host_network(api: Api, namespace: str) -> None:
-    """A ValidatingAdmissionPolicy refuses a pod on the host's network, which no Cilium policy sees."""
+    """A ValidatingAdmissionPolicy refuses a pod on the host's network, where no policy holds."""
     name = f"{namespace}-no-host-network"
     guard: Object = {
         "apiVersion": "admissionregistration.k8s.io/v1",

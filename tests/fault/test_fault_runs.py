@@ -65,7 +65,7 @@ async def test_driver_killed(rig: Rig) -> None:
     """A run whose driver is killed completes; nothing ran twice, and nothing at once."""
     order = await rig.order("Fan", count="8", seconds="0.3")
     await rig.supervisor.start(order)
-    await _eventually(lambda: len(rig.told(TaskFinished)) == 2)
+    await _eventually(lambda: len(rig.told(TaskFinished)) >= 2)
     assert _kill_driver()
     await rig.supervisor.wait(order.launch_id)
     assert rig.told(RunFinished)[0].status == "succeeded"
@@ -194,7 +194,7 @@ async def test_recovery(rig: Rig) -> None:
     """A run that was interrupted goes on where it was: done stays done, attempts are counted on."""
     order = await rig.order("Fan", count="6", seconds="0.3")
     await rig.supervisor.start(order)
-    await _eventually(lambda: len(rig.told(TaskFinished)) == 3)
+    await _eventually(lambda: len(rig.told(TaskFinished)) >= 3)
     await rig.supervisor.close()
     finished = frozenset(e.key for e in rig.told(TaskFinished) if e.status == "DONE")
     attempts = {event.key: event.attempt for event in rig.told(TaskStarted)}

@@ -14,7 +14,7 @@ import ssl
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,8 @@ class Api:
         method: str,
         path: str,
         body: Object | None = None,
-        *,
+        query: Mapping[str, str] | None = None,
         content: str = "application/json",
-        **query: str,
     ) -> str:
         """Make one call and return the answer as it came.
 
@@ -111,25 +110,25 @@ class Api:
                 raise ApiError(response.status, {"message": answer}) from None
         return answer
 
-    def _object(self, method: str, path: str, body: Object | None = None, **query: str) -> Object:
-        answer: Object = json.loads(self.text(method, path, body, **query))
+    def _object(self, method: str, path: str, *arguments: Any) -> Object:
+        answer: Object = json.loads(self.text(method, path, *arguments))
         return answer
 
     def get(self, path: str, **query: str) -> Object:
         """Read one object or a list."""
-        return self._object("GET", path, **query)
+        return self._object("GET", path, None, query)
 
     def create(self, path: str, body: Object, **query: str) -> Object:
         """Create an object under a collection; a field that its schema does not have is refused."""
-        return self._object("POST", path, body, **{"fieldValidation": "Strict", **query})
+        return self._object("POST", path, body, {"fieldValidation": "Strict", **query})
 
     def merge(self, path: str, body: Object) -> Object:
         """Change an object by a merge patch (RFC 7396)."""
-        return self._object("PATCH", path, body, content="application/merge-patch+json")
+        return self._object("PATCH", path, body, None, "application/merge-patch+json")
 
     def delete(self, path: str, **query: str) -> Object:
         """Delete an object."""
-        return self._object("DELETE", path, **query)
+        return self._object("DELETE", path, None, query)
 
     def when(self, path: str, true: Callable[[Object], bool], *, seconds: float = 30) -> Object:
         """Read an object until something is true of it, and return it then.

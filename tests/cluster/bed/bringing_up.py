@@ -17,14 +17,14 @@ from types import FrameType
 import yaml
 
 from .api import Api, ApiError
-from .builds import cilium_crds, debian_program, program
+from .builds import cilium_crds, program
 from .parts import Layout, fake_node
 from .places import State
 from .processes import Child, running, wait_until
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _START_SECONDS = 180
-_PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
+_PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
 
 class _Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -52,10 +52,7 @@ def prepare() -> dict[str, Path]:
     Raises BedError when one cannot be had.
     """
     cilium_crds()
-    return {
-        "etcd": debian_program("etcd-server", "etcd"),
-        **{name: program(name) for name in (*_PARTS, "cilium-oracle")},
-    }
+    return {name: program(name) for name in (*_PARTS, "cilium-oracle")}
 
 
 def serve(state: State, nodes: int) -> None:
@@ -100,9 +97,7 @@ def _start(state: State, nodes: int, stack: contextlib.ExitStack) -> list[Child]
         api.create(_CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
     for number in range(nodes):
         api.create("/api/v1/nodes", fake_node(number))
-    wait_until(
-        "a cluster that takes pods", lambda: _complete(api), children, seconds=_START_SECONDS
-    )
+    wait_until("readiness for pods", lambda: _complete(api), children, seconds=_START_SECONDS)
     state.announce(
         {
             "KUBECONFIG": str(state.kubeconfig),

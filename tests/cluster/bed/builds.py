@@ -1,8 +1,9 @@
 """Programs built from pinned Go modules, kept between runs.
 
-Each folder with a go.mod has its own place in the cache, named by everything that decides the result:
-go.mod, go.sum, our own Go files, the Go version and the flags. A program appears there whole or not at
-all. Builds run one at a time, at the lowest priority, because they take minutes of every core they get.
+Each folder with a go.mod has its own place in the cache, named by everything that decides the
+result: go.mod, go.sum, our own Go files, the Go version and the flags. A program appears there
+whole or not at all. Builds run one at a time and at the lowest priority: they take minutes of every
+core that they get.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .places import HERE, ROOT, BedError, cache_folder
+from .places import HERE, BedError, cache_folder
 
 _VERSION_VARIABLES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 _CRDS = Path("pkg/k8s/apis/cilium.io/client/crds/v2")
@@ -42,8 +44,11 @@ class GoModule:
 KUBERNETES = GoModule(
     "kubernetes",
     {
-        name: f"k8s.io/kubernetes/cmd/{name}"
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+        "etcd": "go.etcd.io/etcd/server/v3",  # at the version that Kubernetes itself is tested with
+        "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+        "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+        "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     },
     upstream="k8s.io/kubernetes",
 )
@@ -80,22 +85,6 @@ def cilium_crds() -> Path:
     return target
 
 
-def debian_program(package: str, name: str) -> Path:
-    """Return a program of a Debian package: the installed one, else one unpacked into the cache.
-
-    Raises BedError when the package cannot be had.
-    """
-    if installed := shutil.which(name):
-        return Path(installed)
-    folder = cache_folder() / "debian" / package
-    target = folder / "usr/bin" / name
-    if not target.exists():
-        script = ROOT / "scripts" / "cluster-packages.sh"
-        if subprocess.run([script, folder, package], check=False).returncode != 0:
-            raise BedError(f"no {name}: install Debian's package {package}, or put it on PATH")
-    return target
-
-
 def _go(module: GoModule, *arguments: str) -> str:
     if (go := shutil.which("go")) is None:
         raise BedError("the cluster bed builds Kubernetes with Go 1.26 or later; put go on PATH")
@@ -105,6 +94,10 @@ def _go(module: GoModule, *arguments: str) -> str:
     if done.returncode != 0:
         raise BedError(f"go {arguments[0]} in {module.folder} failed:\n{done.stderr}")
     return done.stdout.strip()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress, for whoever waits
 
 
 def _make(folder: Path) -> Path:
@@ -139,7 +132,7 @@ def _build(module: GoModule, name: str, target: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.exists():  # built by whoever held the lock
             return
-        print(f"building {name} from {module.upstream}; minutes when nothing is cached", flush=True)
+        _say(f"building {name} from {module.upstream}; minutes when nothing is cached")
         gentle = ["nice", "-n", "19"]
         if shutil.which("ionice"):
             gentle += ["ionice", "-c", "3"]
@@ -147,11 +140,19 @@ def _build(module: GoModule, name: str, target: Path) -> None:
         began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         with tempfile.TemporaryDirectory(dir=_make(target.parent)) as scratch:
             draft = Path(scratch) / name
-            command = [*gentle, "go", "build", *_flags(module), "-o", draft, module.programs[name]]
+            command = [
+                *gentle,
+                "go",
+                "build",
+                *_flags(module),
+                "-o",
+                str(draft),
+                module.programs[name],
+            ]
             done = subprocess.run(command, cwd=module.folder, env=environment, check=False)
             if done.returncode != 0:
                 raise BedError(f"building {name} failed")
             draft.rename(target)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(f"built {name} in {time.monotonic() - began:.0f} s, {cpu:.0f} s of CPU", flush=True)
+        _say(f"built {name} in {time.monotonic() - began:.0f} s, {cpu:.0f} s of CPU")

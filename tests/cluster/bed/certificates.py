@@ -6,7 +6,7 @@ A client's common name is its Kubernetes user and its organisation its group.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_LIFETIME = datetime.timedelta(days=7)
+_LIFETIME = dt.timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Authority:
     def _draft(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
     ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_before(now - dt.timedelta(minutes=5))
             .not_valid_after(now + _LIFETIME)
         )
 
-    def _issue(self, file: str, names: list[x509.NameAttribute], *, server: bool) -> KeyPair:
+    def _issue(self, file: str, names: list[x509.NameAttribute[str]], *, server: bool) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         draft = self._draft(x509.Name(names), key)

@@ -46,7 +46,7 @@ class PolicyOracle:
         self._process.__exit__(kind, error, trace)
 
     def ask(self, policy: dict[str, Any]) -> Opinion:
-        """Ask about one CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy, whole, with its name.
+        """Ask about one CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy, whole.
 
         Raises EOFError when the oracle has died.
         """

@@ -1,7 +1,7 @@
 """The command line of each part of the cluster, and why it is what it is.
 
-Everything binds to 127.0.0.1 and knows its clients by certificate. Leader election and metrics ports
-are off: there is one of each, and nobody scrapes them.
+Everything binds to 127.0.0.1 and knows its clients by certificate. Leader election and metrics
+ports are off: there is one of each, and nobody scrapes them.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Layout:
             str(program),
             "--client-cert-auth",
             "--peer-client-cert-auth",
+            "--unsafe-no-fsync",
             *_options(
                 name="bed",
                 data_dir=self.state.folder / "etcd",
@@ -144,7 +145,7 @@ class Layout:
         ]
 
     def kube_controller_manager(self, program: Path) -> list[str]:
-        """Only the controllers that pods need, each under its own service account as in a cluster."""
+        """Only the controllers that pods need, each under a service account of its own."""
         return [
             str(program),
             *_options(
@@ -172,7 +173,7 @@ class Layout:
         ]
 
     def kwok(self, program: Path) -> list[str]:
-        """KWOK, for the nodes annotated as fake only; it serves the kubelets' port for all of them."""
+        """KWOK, for the nodes annotated as fake only; it serves the kubelets' port for all."""
         return [
             str(program),
             *_options(

@@ -1,8 +1,8 @@
-"""Where the bed keeps things: built programs in a cache that outlives it, the rest in a folder that does not.
+"""Where the bed keeps things: programs in a cache that outlives it, the rest in a state folder.
 
-The state folder holds private keys, so it is created for its owner alone, and one that belongs to
-somebody else is refused (its parent is often world-writable). A lock in it says whether a bed is up:
-the kernel lets go of it when the holder dies, however it dies.
+The state folder holds private keys, so it is created for its owner alone, and one that others can
+enter is refused (its parent is often world-writable). A lock in it says whether a bed is up: the
+kernel lets go of it when the holder dies, however it dies.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class State:
 
     @classmethod
     def default(cls) -> State:
-        """Return the bed of this user: ``SLUICE_CLUSTER_STATE``, or a folder among temporary files."""
+        """Return this user's: ``SLUICE_CLUSTER_STATE``, or a folder among temporary files."""
         chosen = os.environ.get("SLUICE_CLUSTER_STATE")
         return cls(
             Path(chosen or Path(tempfile.gettempdir()) / f"sluice-cluster-{os.getuid()}").absolute()
@@ -81,7 +81,7 @@ class State:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = self.folder.lstat()
-        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004
+        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
             raise BedError(f"{self.folder} is not yours alone (0700); set SLUICE_CLUSTER_STATE")
 
     def clear(self, *, keep_logs: bool = False) -> None:

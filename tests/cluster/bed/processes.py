@@ -1,8 +1,8 @@
 """Child processes that cannot outlive us.
 
-Each child asks the kernel to be killed when its parent dies (prctl, Linux), so that even a bed that is
-killed outright leaves nothing behind; an orderly end sends SIGTERM first and waits. Must be used from
-the main thread: that promise is tied to the thread that started the child.
+Each child asks the kernel to be killed when its parent dies (prctl, Linux), so that even a bed that
+is killed outright leaves nothing behind; an orderly end sends SIGTERM first and waits. Must be used
+from the main thread: that promise is tied to the thread that started the child.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from pathlib import Path
 from gateway.canonical import Json, digest
 from gateway.model import Kind, Member, Principal, TaskGraph, TaskNode, graph_digest
 from gateway.policy.compiler import DENY, compiled, input_shapes
-from gateway.policy.findings import Finding, PolicyInvalid
+from gateway.policy.findings import Finding, PolicyInvalid, refuse
+from gateway.policy.lexer import check_text
 from gateway.policy.process import WorkerProcess
-from gateway.policy.snapshot import snapshot_of
+from gateway.policy.snapshot import Snapshot, snapshot_of
 from gateway.policy.strict import Sources, check_policy
 from gateway.settings import PolicySettings
 
@@ -125,15 +126,19 @@ def findings_of(content: Mapping[str, bytes]) -> tuple[Finding, ...]:
 
 
 def compile_all(cases: Mapping[str, Mapping[str, bytes]]) -> dict[str, tuple[Finding, ...]]:
-    """Return the findings of each policy, text and compiled form together, by one worker."""
+    """Return what is refused of each policy by its text and by its compiled form.
+
+    All have the sample's data. One worker compiles them, until one of them ends it.
+    """
 
     async def run() -> dict[str, tuple[Finding, ...]]:
+        sample = snapshot_of(files())
         worker = await WorkerProcess.start(memory_mb=1024)
         found = {}
         try:
             for name, content in cases.items():
                 try:
-                    found[name] = await _compile(worker, content)
+                    found[name] = await _compile(worker, sample, content)
                 except PolicyInvalid as error:
                     found[name] = error.findings
                     await worker.kill()
@@ -145,11 +150,14 @@ def compile_all(cases: Mapping[str, Mapping[str, bytes]]) -> dict[str, tuple[Fin
     return asyncio.run(run())
 
 
-async def _compile(worker: WorkerProcess, content: Mapping[str, bytes]) -> tuple[Finding, ...]:
-    snapshot = snapshot_of(content)
-    plan = await compiled(worker, snapshot.modules, dict(snapshot.documents), DENY)
-    sources = Sources(snapshot.modules)
-    return tuple(sorted(set(check_policy(plan, sources, input_shapes(), snapshot.shape))))
+async def _compile(
+    worker: WorkerProcess, sample: Snapshot, content: Mapping[str, bytes]
+) -> tuple[Finding, ...]:
+    modules = {path: data.decode() for path, data in content.items() if path.endswith(".rego")}
+    refuse(finding for path, text in modules.items() for finding in check_text(path, text))
+    plan = await compiled(worker, modules, dict(sample.documents), DENY)
+    findings = check_policy(plan, Sources(modules), input_shapes(), sample.shape)
+    return tuple(sorted(set(findings)))
 
 
 def member(subject: str = "ada", kind: Kind = "human", *groups: str) -> Member:

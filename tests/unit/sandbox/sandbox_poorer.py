@@ -58,7 +58,7 @@ async def main(secret: str, tree: str) -> None:
         )
     except Misconfigured as error:
         refused = [error.code, error.field]
-    print(json.dumps([status, said.decode(), dict(process.layers), refused]))
+    sys.stdout.write(json.dumps([status, said.decode(), dict(process.layers), refused]))
 
 
 if __name__ == "__main__":

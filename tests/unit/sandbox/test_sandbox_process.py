@@ -104,7 +104,7 @@ async def test_process_leaves_no_descriptor_and_no_zombie() -> None:
     for _ in range(3):
         await each_way()
     assert descriptors() == before
-    assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    assert not await asyncio.to_thread(Path(f"/proc/self/task/{os.getpid()}/children").read_text)
 
 
 async def test_process_kill_takes_everything_along() -> None:

@@ -257,7 +257,7 @@ async def test_too_many_waiting_works_are_turned_away(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stuck disk must not fill memory: the caller hears that nothing was recorded."""
-    monkeypatch.setattr(database._queue, "maxsize", 2)
+    monkeypatch.setattr("gateway.store.database.MAX_WAITING", 2)
     gate = threading.Event()
     held = asyncio.create_task(database.write(lambda _: gate.wait(5)))
     await asyncio.sleep(0.02)

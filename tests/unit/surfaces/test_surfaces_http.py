@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Served
+from conftest import Served, serve
 
 from gateway.commands.client import ClientError, Event
 
@@ -194,11 +194,14 @@ async def test_same_key_same_launch(served: Served, weather: dict[str, Any]) -> 
 async def test_keys_are_scoped_by_requester(served: Served, weather: dict[str, Any]) -> None:
     """Another principal's equal key is another key: nobody is handed a foreign launch."""
     key = {"Idempotency-Key": "k-1"}
-    async with served.client("ada") as ada, served.client("ben") as ben:
-        async with served.client("ada", "copilot") as agent:
-            one = await ada.post("/v1/launches", weather, **key)
-            two = await ben.post("/v1/launches", weather, **key)
-            three = await agent.post("/v1/launches", weather, **key)
+    async with (
+        served.client("ada") as ada,
+        served.client("ben") as ben,
+        served.client("ada", "copilot") as agent,
+    ):
+        one = await ada.post("/v1/launches", weather, **key)
+        two = await ben.post("/v1/launches", weather, **key)
+        three = await agent.post("/v1/launches", weather, **key)
     assert len({one["id"], two["id"], three["id"]}) == 3
 
 
@@ -285,16 +288,15 @@ async def test_operating_routes(served: Served) -> None:
         assert "sluice_log_entries" in await response.text()
 
 
-async def test_rate_is_limited_per_principal(
-    changed: Any, weather: dict[str, Any], settings: Any
-) -> None:
+async def test_rate_is_limited_per_principal(changed: Any, weather: dict[str, Any]) -> None:
     """One busy requester is told when to come back; another is not kept out."""
-    from conftest import serve
-
-    async with serve(changed(admit={"launches_per_minute": 1})) as served:
-        async with served.client("ada") as ada, served.client("ben") as ben:
-            await ada.post("/v1/plans", weather)
-            problem = await refused(ada.post("/v1/plans", weather))
-            await ben.post("/v1/plans", weather)
+    async with (
+        serve(changed(admit={"launches_per_minute": 1})) as served,
+        served.client("ada") as ada,
+        served.client("ben") as ben,
+    ):
+        await ada.post("/v1/plans", weather)
+        problem = await refused(ada.post("/v1/plans", weather))
+        await ben.post("/v1/plans", weather)
     assert problem["status"] == 429
     assert problem["retryable"]

@@ -27,7 +27,7 @@ _START_SECONDS = 180
 _PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
 
-class _Stopped(Exception):  # noqa: N818 - nothing went wrong
+class _Stopped(Exception):
     """Somebody asked the bed to end."""
 
 

@@ -20,6 +20,7 @@ from gateway.decisionlog.signing import REQUEST, Answer, Signer, serve
 from gateway.decisionlog.verifier import verify
 from gateway.errors import IntegrityViolation, Misconfigured, Retryable
 from gateway.keys import signing_key_path, verifier_key_path
+from gateway.store.connection import open_reader
 
 
 def state(disk: Disk) -> Path:
@@ -43,7 +44,6 @@ def refusal(signer: Signer) -> str:
 
 async def test_a_new_signer_makes_its_key_and_its_memory(disk: Disk) -> None:
     """Private both; the public key is for everybody; an empty log can be signed."""
-    await append(disk, 0) if False else None
     database, _ = await disk.open()
     signer = disk.signer()
     checkpoint = note.verify(signer.sign(), signer.public_key)
@@ -89,7 +89,8 @@ def test_a_changed_entry_is_found_at_the_next_start(signed: SignedLog, seq: int)
     signed.disk.signer().sign()
     with signed.disk.tampered() as connection:
         connection.execute(
-            "UPDATE entries SET bytes = replace(bytes, 'number', 'nomber') WHERE seq = ?", (seq,)
+            "UPDATE entries SET bytes = cast(replace(bytes, 'num', 'nom') AS BLOB) WHERE seq = ?",
+            (seq,),
         )
     assert refusal(signed.disk.signer()) == "log_entry_forged"
 
@@ -237,8 +238,6 @@ def test_errors_cross_the_pipe(signed: SignedLog) -> None:
 
 def test_the_signer_cannot_write_to_the_database(signed: SignedLog) -> None:
     """It reads over a connection that refuses."""
-    from gateway.store.connection import open_reader
-
     connection = open_reader(signed.disk.database)
     with pytest.raises(sqlite3.OperationalError):
         connection.execute("INSERT INTO checkpoints VALUES (11, 'x')")

@@ -1,0 +1,91 @@
+"""What rules can read, and that asking each distinct thing once changes no answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from policy_kit import files, module, settings
+
+from gateway.policy.distinct import distinct
+from gateway.policy.engine import Question
+from gateway.policy.reads import Path, value_at
+from gateway.policy.rego import RegoEngine
+from gateway.policy.snapshot import snapshot_of
+
+CASES = {
+    "a constant field": ("input.task.family == input.principal.kind", {"task.family", "principal.kind"}),
+    "whether it is there": ("input.task.resources.db", {"task.resources.db"}),
+    "all items of a list": ("some d in input.task.destinations; d.known", {"task.destinations"}),
+    "a computed field": ("input.task.parameters[input.task.family] == 1", {"task.parameters", "task.family"}),
+    "behind a variable": ("t := input.task; t.family == \"X\"", {"task"}),
+    "given to a function": ("f(input.task)", {"task"}),
+    "given to a builtin": ("count(input.task.carries) > 1", {"task.carries"}),
+    "iterated over": ("some k, v in input.request; k == v", {"request"}),
+    "everything": ("object.get(input, \"x\", 1) == 1", {""}),
+    "in a rule that is used": ("helper", {"history.running"}),
+    "under not": ("not input.task.family in input.task.carries", {"task.family", "task.carries"}),
+    "in a comprehension": ("count([c | some c in input.task.carries]) > 1", {"task.carries"}),
+    "in every": ("every c in input.task.carries { c == input.time }", {"task.carries", "time"}),
+}  # fmt: skip
+HELPERS = "\nf(t) if t.limit > 1\n\nhelper if input.history.running > 3\n"
+
+
+@pytest.fixture(scope="module")
+def read() -> dict[str, tuple[Path, ...]]:
+    """Return what each case reads, from its compiled form."""
+
+    async def run() -> dict[str, tuple[Path, ...]]:
+        found = {}
+        for name, (condition, _) in CASES.items():
+            body = f'deny contains {{"rule": "x"}} if {{ {condition} }}\n{HELPERS}'
+            body += '\ndeny contains {"rule": "z"} if { false; f(1); helper }\n'
+            content = files(task__rego=module("task", body))
+            if name != "in a rule that is used":
+                content = files(task__rego=module("task", body.replace("input.history.", "0 + ")))
+            found[name] = await _read(content)
+        return found
+
+    return asyncio.run(run())
+
+
+async def _read(content: dict[str, bytes]) -> tuple[Path, ...]:
+    engine = await RegoEngine.start(snapshot_of(content), settings())
+    await engine.close()
+    return engine._read["task"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_policy_reads_are_found(name: str, read: dict[str, tuple[Path, ...]]) -> None:
+    """Whatever decides an answer is among what counts as read, by field or as a whole."""
+    assert {".".join(path) for path in read[name]} == CASES[name][1]
+
+
+def test_policy_reads_tell_nothing_from_null() -> None:
+    """A field that is not there differs from one that is null or empty."""
+    assert value_at({"a": {"b": None}}, ("a", "b")) == [None]
+    assert value_at({"a": {}}, ("a", "b")) == []
+    assert value_at({"a": []}, ("a", "b")) == []
+    assert value_at(5, ()) == [5]
+
+
+def test_policy_distinct_asks_each_thing_once() -> None:
+    """Parts that agree in all that is read share a place; others do not."""
+    parts = [{"task": {"family": name, "key": str(n)}} for n, name in enumerate("abaab")]
+    ada = Question("task", {"principal": {"kind": "human", "account": "ada"}}, parts)
+    ben = Question("task", {"principal": {"kind": "human", "account": "ben"}}, parts)
+    bot = Question("task", {"principal": {"kind": "agent", "account": "bot"}}, parts)
+    paths = {"task": (("principal", "kind"), ("task", "family"))}
+    left, places = distinct([ada, ben, bot], paths)
+    assert [len(question.parts) for question in left] == [2, 0, 2]
+    assert places[0] == places[1] == [(0, 0), (0, 1), (0, 0), (0, 0), (0, 1)]
+    assert places[2] == [(2, 0), (2, 1), (2, 0), (2, 0), (2, 1)]
+
+
+def test_policy_distinct_keeps_packages_and_whole_inputs_apart() -> None:
+    """Two packages never share an answer, and what reads everything shares only with its equal."""
+    task = Question("task", {"x": 1}, ({"y": 1}, {"y": 2}, {"y": 1}))
+    launch = Question("launch", {"x": 1}, ({"y": 1},))
+    left, places = distinct([task, launch], {"task": ((),), "launch": ((),)})
+    assert [len(question.parts) for question in left] == [2, 1]
+    assert places == [[(0, 0), (0, 1), (0, 0)], [(1, 0)]]

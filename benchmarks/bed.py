@@ -44,6 +44,7 @@ async def bed(folder: Path) -> AsyncIterator[Bed]:
     configure("json", "error", log)
     settings = Settings(
         state_dir=folder / "state",
+        pipelines_dir=ROOT,
         http=HttpSettings(port=0),
         identity=IdentitySettings(development_issuer=True),
         admit=AdmitSettings(launches_per_minute=1_000_000),
@@ -67,7 +68,7 @@ def _policy(folder: Path) -> Path:
     value["wide"] = {
         "title": "Wide",
         "description": "A root over many leaves, for benchmarks.",
-        "source": str(WIDE),
+        "source": str(WIDE.relative_to(ROOT)),
         "module": "wide",
         "task": "Wide",
         "owner": "analysts",

@@ -104,7 +104,7 @@ class LaunchService:
         log = _log.bind(launch_id=record.id, pipeline=record.pipeline)
         async with self._parts.policy.lease() as policy:
             try:
-                resolution = await resolve(self._parts.resolver, policy, request)  # 3
+                resolution = await self._resolve(policy, request)  # 3
                 judged = await self._judge(policy, record, resolution)  # 4
             except GatewayError as error:
                 decision = unresolved(policy, error)
@@ -132,7 +132,7 @@ class LaunchService:
             judged: Judged | None = None
             if decision.verdict != "deny":
                 try:
-                    resolution = await resolve(self._parts.resolver, policy, request)  # 3
+                    resolution = await self._resolve(policy, request)  # 3
                 except Rejected as error:
                     decision = unresolved(policy, error)
                 else:
@@ -161,6 +161,11 @@ class LaunchService:
             )
 
     # --- steps 3 and 4 --------------------------------------------------------------------------
+
+    async def _resolve(self, policy: LoadedPolicy, request: LaunchRequest) -> Resolution:
+        """Step 3."""
+        folder = self._parts.settings.pipelines_dir
+        return await resolve(self._parts.resolver, policy, request, folder)
 
     async def _judge(
         self, policy: LoadedPolicy, record: LaunchRecord, resolution: Resolution

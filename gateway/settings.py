@@ -146,6 +146,9 @@ class Settings(Section):
     state_dir: Path = Field(
         Path("state"), description="Folder of database, keys, code trees and workspaces."
     )
+    pipelines_dir: Path = Field(
+        Path(), description="Folder that `source` in the catalogue starts from."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Of the operator's log; `auto` is text on a terminal, else JSON."
     )

@@ -94,10 +94,10 @@ def jobs(open_data: Any) -> dict[str, Any]:
 def changed(settings: Settings) -> Callable[..., Settings]:
     """Return the settings with some fields replaced, by section: ``changed(http={...})``."""
 
-    def change(**sections: dict[str, Any]) -> Settings:
+    def change(**sections: Any) -> Settings:
         value = settings.model_dump()
         for name, fields in sections.items():
-            value[name] = {**value[name], **fields}
+            value[name] = {**value[name], **fields} if isinstance(fields, dict) else fields
         return Settings.model_validate(value)
 
     return change

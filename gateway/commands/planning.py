@@ -79,7 +79,7 @@ async def _ask(
     if decision.verdict == "deny":
         return DryRun(decision, None, None)
     try:
-        resolution = await resolve(resolver, policy, request)
+        resolution = await resolve(resolver, policy, request, settings.pipelines_dir)
     except Rejected as error:
         return DryRun(unresolved(policy, error), None, None)
     shown = policy.snapshot.data.pipelines[request.pipeline].shown

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, IntegrityViolation, Misconfigured, Retr
 
 ANSWER_SECONDS = 300.0  # the first answer after a start has read the whole log
 STOP_SECONDS = 5.0
-FIRST_DELAY_SECONDS = 0.2  # between a start and the next one; doubled until an answer comes
+FIRST_DELAY_SECONDS = 0.2  # between a failure and the next start; doubled until an answer comes
 LONGEST_DELAY_SECONDS = 30.0
 
 
@@ -61,12 +61,9 @@ class SignerProcess:
             await process.communicate()
 
     async def _start(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now < self._not_before:
+        if asyncio.get_running_loop().time() < self._not_before:
             raise _unavailable("it has ended, and is started again shortly")
         await self.end()
-        self._not_before = now + self._delay
-        self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-m", "gateway.decisionlog.signing", *self._arguments),
@@ -90,6 +87,8 @@ class SignerProcess:
             answer = Answer.read(line)
         except (OSError, TimeoutError, ValueError, GatewayError) as error:
             await self.end()
+            self._not_before = asyncio.get_running_loop().time() + self._delay
+            self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
             raise _unavailable("it gave no answer", repr(error)) from error
         match answer.kind:
             case "text":

@@ -161,9 +161,9 @@ async def judge(
 
 
 async def resolve(
-    resolver: SandboxResolver, policy: LoadedPolicy, request: LaunchRequest
+    resolver: SandboxResolver, policy: LoadedPolicy, request: LaunchRequest, folder: Path
 ) -> Resolution:
-    """Step 3: ask Luigi, in the sandbox, for the graph of a catalogued pipeline.
+    """Step 3: ask Luigi, in the sandbox, for the graph of a catalogued pipeline below ``folder``.
 
     Raises ``Rejected`` when it has none, ``Retryable`` when it cannot be asked now.
     """
@@ -171,7 +171,7 @@ async def resolve(
     pipeline = data.pipelines[request.pipeline]
     workspace = pipeline.workspace
     return await resolver.resolve(
-        source=Path(pipeline.source),
+        source=folder / pipeline.source,
         module=pipeline.module,
         family=pipeline.task,
         parameters=request.parameters,

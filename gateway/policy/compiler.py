@@ -53,7 +53,7 @@ async def compiled(
             async with asyncio.timeout(COMPILE_SECONDS):
                 answer = await worker.talk(body)
         except (WorkerGone, TimeoutError) as error:
-            reason = f"the compiler gave up on these modules: {error or 'it took too long'}"
+            reason = f"the compiler gave up on these modules: {str(error) or 'it took too long'}"
             raise PolicyInvalid([Finding(path, 0, reason) for path in modules]) from error
         if not answer["ok"]:
             raise PolicyInvalid(_syntax(answer["error"], modules))

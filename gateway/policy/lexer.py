@@ -89,10 +89,20 @@ def _replacements(path: str, found: list[Token]) -> Iterator[tuple[int, str]]:
     for index, token in enumerate(found):
         if token.kind != "word" or token.value != "with" or _field(found, index):
             continue
+        target = [t.value for t in found[index + 1 : index + 3]]
+        value = next(
+            (found[i + 1].value for i in range(index, len(found) - 1) if _as(found, i)), ""
+        )
         if not path.endswith(TEST_SUFFIX):
             yield token.line, "`with` belongs into tests: a rule is about the input as it is"
-        elif [t.value for t in found[index + 1 : index + 3]] == ["input", "as"]:
+        elif target == ["input", "as"]:
             yield token.line, "this compiler replaces fields only: `with input.task as ...`"
+        elif value in ("data", "input"):
+            yield token.line, "this compiler takes no reference here: assign it to a variable first"
+
+
+def _as(found: list[Token], index: int) -> bool:
+    return found[index].value == "as" and found[index].kind == "word" and not _field(found, index)
 
 
 def _words(found: list[Token]) -> Iterator[Token]:

@@ -50,12 +50,14 @@ class WorkerProcess:
     async def start(cls, memory_mb: int) -> WorkerProcess:
         """Start a worker with no environment and nowhere to print."""
         ours, theirs = socket.socketpair()
+        with theirs:
+            process = _spawn(theirs, memory_mb)
         try:
-            with theirs:
-                process = _spawn(theirs, memory_mb)
             reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         except BaseException:
             ours.close()
+            process.kill()
+            process.wait()  # at once: it has been killed
             raise
         return cls(process, reader, writer)
 
@@ -74,10 +76,14 @@ class WorkerProcess:
         return parsed
 
     async def kill(self) -> None:
-        """End the process and wait for it. Harmless when it has ended."""
+        """End the process and wait for it. Harmless when it has ended.
+
+        A caller who is cancelled meanwhile leaves nothing behind: both ends are already closing,
+        and the thread waits for the process to its end.
+        """
         self._process.kill()
-        await asyncio.to_thread(self._process.wait)
         self._writer.close()
+        await asyncio.to_thread(self._process.wait)
         with suppress(OSError):
             await self._writer.wait_closed()
 

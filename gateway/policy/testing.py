@@ -101,7 +101,7 @@ async def _results(
             async with asyncio.timeout(settings.deadline_seconds):
                 answer = await worker.talk(encode({"op": "ask", "questions": [question]}))
         except (WorkerGone, TimeoutError) as error:
-            detail = f": {error or 'took too long'}"
+            detail = f": {str(error) or 'took too long'}"
             answer = None
         if answer and answer["ok"]:
             passed = answer["answers"][0][0][entrypoint(test.name)] is True

@@ -201,6 +201,23 @@ def test_cluster_pod_fails_when_told(api: Api, namespace: str) -> None:
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
 
 
+def test_cluster_pod_log_comes_from_a_file(api: Api, namespace: str, tmp_path: Path) -> None:
+    """A pod's log is asked of the API server, which asks the kubelet that KWOK plays."""
+    lines = tmp_path / "task.log"
+    lines.write_text("42 rows\n", encoding="utf-8")
+    source: Object = {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "Logs",
+        "metadata": {"name": "task"},
+        "spec": {"logs": [{"containers": ["task"], "logsFile": str(lines)}]},
+    }
+    api.create(f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{namespace}/logs", source)
+    api.create(collection(namespace), pod("task", hold="running"))
+    path = f"{collection(namespace)}/task"
+    api.when(path, phase("Running"))
+    assert "42 rows" in api.text("GET", f"{path}/log")
+
+
 def test_cluster_pod_is_deleted(api: Api, namespace: str) -> None:
     """A running pod that is deleted goes away, as under a kubelet."""
     api.create(collection(namespace), pod("task", hold="running"))

@@ -66,20 +66,20 @@ def test_decoding_undoes_encoding(value: Any) -> None:
     """Nothing is lost, and the type of each value is kept."""
     again = decode(encode(value))
     assert again == value
-    assert repr(again) == repr(again if value != value else sort(value))  # noqa: PLR0124 - no NaN here
+    assert repr(again) == repr(in_order(value))
 
 
-def sort(value: Any) -> Any:
+def in_order(value: Any) -> Any:
     """Return the value with its keys in canonical order, for a comparison that sees types."""
     if isinstance(value, dict):
-        return {name: sort(value[name]) for name in sorted(value)}
-    return [sort(item) for item in value] if isinstance(value, list) else value
+        return {name: in_order(value[name]) for name in sorted(value)}
+    return [in_order(item) for item in value] if isinstance(value, list) else value
 
 
 @given(VALUES, VALUES)
 def test_different_values_have_different_bytes(one: Any, other: Any) -> None:
     """Also where Python calls them equal: 1 and true are two values."""
-    assert (encode(one) == encode(other)) == (repr(sort(one)) == repr(sort(other)))
+    assert (encode(one) == encode(other)) == (repr(in_order(one)) == repr(in_order(other)))
 
 
 OUTSIDE = st.one_of(
@@ -108,10 +108,9 @@ def test_decoding_takes_canonical_bytes_only(data: bytes) -> None:
     """Whatever is accepted is the one encoding of its value; anything else is refused."""
     try:
         value = decode(data)
-    except Rejected as error:
-        assert error.code == "not_canonical"
-    else:
-        assert encode(value) == data
+    except Rejected:
+        return
+    assert encode(value) == data
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_roots_equal_the_definition_at_every_size() -> None:
 
 def test_a_node_is_never_written_twice() -> None:
     """Only complete subtrees are stored, so a stored node is final."""
-    written = [at for leaf in LEAVES[:0] for at in leaf]
+    written: list[tuple[int, int]] = []
     frontier = Frontier()
     for leaf in LEAVES:
         frontier, complete = frontier.append(leaf_hash(leaf))

@@ -17,12 +17,13 @@ from types import FrameType
 import yaml
 
 from .api import Api, ApiError
-from .builds import cilium_crds, program
+from .builds import crds, program
 from .parts import Layout, fake_node
 from .places import State
 from .processes import Child, running, wait_until
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_NODES = "/api/v1/nodes"
 _START_SECONDS = 180
 _PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
@@ -51,7 +52,7 @@ def prepare() -> dict[str, Path]:
 
     Raises BedError when one cannot be had.
     """
-    cilium_crds()
+    crds()
     return {name: program(name) for name in (*_PARTS, "cilium-oracle")}
 
 
@@ -87,17 +88,19 @@ def _start(state: State, nodes: int, stack: contextlib.ExitStack) -> list[Child]
     )
     api = Api.from_kubeconfig(kubeconfig)
     wait_until("the API server's /readyz", lambda: _ready(api), children, seconds=_START_SECONDS)
+    for file in crds():
+        api.create(_CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
+    served = ("Established", "True")
+    wait_until("serving CRDs", lambda: _all(api, _CRDS, served), children, seconds=_START_SECONDS)
     for name, command in (
         ("kube-controller-manager", layout.kube_controller_manager),
         ("kube-scheduler", layout.kube_scheduler),
         ("kwok", layout.kwok),
     ):
         begin(name, command(programs[name]))
-    for file in sorted(cilium_crds().glob("*.yaml")):
-        api.create(_CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
     for number in range(nodes):
-        api.create("/api/v1/nodes", fake_node(number))
-    wait_until("readiness for pods", lambda: _complete(api), children, seconds=_START_SECONDS)
+        api.create(_NODES, fake_node(number))
+    wait_until("readiness for pods", lambda: _takes_pods(api), children, seconds=_START_SECONDS)
     state.announce(
         {
             "KUBECONFIG": str(state.kubeconfig),
@@ -116,12 +119,16 @@ def _ready(api: Api) -> bool:
         return False
 
 
-def _complete(api: Api) -> bool:
-    """Whether CRDs are served, nodes are ready, and namespaces get their service account."""
-    holders = [*api.get(_CRDS)["items"], *api.get("/api/v1/nodes")["items"]]
-    wanted = {("Established", "True"), ("Ready", "True")}
-    served = all(
-        wanted & {(each["type"], each["status"]) for each in one["status"].get("conditions", [])}
-        for one in holders
+def _all(api: Api, collection: str, condition: tuple[str, str]) -> bool:
+    """Whether every object of a collection has this condition, a type and a status."""
+    return all(
+        condition
+        in {(each["type"], each["status"]) for each in one["status"].get("conditions", [])}
+        for one in api.get(collection)["items"]
     )
-    return served and bool(api.get("/api/v1/namespaces/default/serviceaccounts")["items"])
+
+
+def _takes_pods(api: Api) -> bool:
+    """Whether nodes are ready and a namespace got the service account that its pods need."""
+    accounts = api.get("/api/v1/namespaces/default/serviceaccounts")["items"]
+    return bool(accounts) and _all(api, _NODES, ("Ready", "True"))

@@ -24,16 +24,16 @@ from pathlib import Path
 from .places import HERE, BedError, cache_folder
 
 _VERSION_VARIABLES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-_CRDS = Path("pkg/k8s/apis/cilium.io/client/crds/v2")
 
 
 @dataclass(frozen=True)
 class GoModule:
-    """A folder with a go.mod, the programs it builds, and the module whose version they bear."""
+    """A folder with a go.mod: what it builds, the module that gives it its version and CRDs."""
 
     name: str
     programs: Mapping[str, str]
     upstream: str
+    crds: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -52,8 +52,18 @@ KUBERNETES = GoModule(
     },
     upstream="k8s.io/kubernetes",
 )
-KWOK = GoModule("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, upstream="sigs.k8s.io/kwok")
-CILIUM = GoModule("cilium-oracle", {"cilium-oracle": "."}, upstream="github.com/cilium/cilium")
+KWOK = GoModule(
+    "kwok",
+    {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+    upstream="sigs.k8s.io/kwok",
+    crds="kustomize/crd/bases/kwok.x-k8s.io_logs.yaml",
+)
+CILIUM = GoModule(
+    "cilium-oracle",
+    {"cilium-oracle": "."},
+    upstream="github.com/cilium/cilium",
+    crds="pkg/k8s/apis/cilium.io/client/crds/v2/*.yaml",
+)
 
 _MODULES = {name: module for module in (KUBERNETES, KWOK, CILIUM) for name in module.programs}
 PROGRAMS = tuple(_MODULES)
@@ -71,15 +81,18 @@ def program(name: str) -> Path:
     return target
 
 
-def cilium_crds() -> Path:
-    """Return the folder of Cilium's CRDs, of the same version as the oracle."""
-    target = _place(CILIUM) / "crds"
+def crds() -> list[Path]:
+    """Return the CRDs of the same versions as the programs, copied out of their modules."""
+    return [file for module in (CILIUM, KWOK) for file in sorted(_crds(module).glob("*.yaml"))]
+
+
+def _crds(module: GoModule) -> Path:
+    target = _place(module) / "crds"
     if not target.exists():
-        source = Path(_go(CILIUM, "list", "-m", "-f", "{{.Dir}}", CILIUM.upstream)) / _CRDS
+        source = Path(_go(module, "list", "-m", "-f", "{{.Dir}}", module.upstream))
         with tempfile.TemporaryDirectory(dir=_make(target.parent)) as scratch:
-            copied = Path(scratch) / "crds"
-            copied.mkdir()
-            for file in source.glob("*.yaml"):
+            copied = _make(Path(scratch) / "crds")
+            for file in source.glob(module.crds or ""):
                 shutil.copyfile(file, copied / file.name)
             copied.rename(target)
     return target

@@ -27,7 +27,7 @@ _CONTROLLERS = (
     "node-lifecycle-controller",
     "taint-eviction-controller",
 )
-_LEASE_SECONDS = 8  # a fake node is silent after this much longer than usual
+_LEASE_SECONDS = 8  # a node that renews no lease for twice as long is not ready
 
 
 def free_port() -> int:
@@ -173,16 +173,17 @@ class Layout:
         ]
 
     def kwok(self, program: Path) -> list[str]:
-        """KWOK, for the nodes annotated as fake only; it serves the kubelets' port for all."""
+        """KWOK, for the nodes labelled as its own; it serves the kubelets' port for all of them."""
         return [
             str(program),
             *_options(
                 kubeconfig=self.kubeconfig("kwok", "system:masters"),
                 config=MANIFESTS / "kwok-stages.yaml",
-                manage_nodes_with_annotation_selector="kwok.x-k8s.io/node=fake",
+                manage_nodes_with_label_selector="type=kwok",
                 node_lease_duration_seconds=_LEASE_SECONDS,
                 node_ip="127.0.0.1",
                 node_port=self.kubelet_port,
+                enable_crds="Logs",
                 server_address=f"127.0.0.1:{self.kubelet_port}",
                 tls_cert_file=self.server.certificate,
                 tls_private_key_file=self.server.key,
@@ -191,7 +192,7 @@ class Layout:
 
 
 def fake_node(number: int) -> dict[str, object]:
-    """One node for KWOK to play. Without its annotation nobody renews its lease: it went silent."""
+    """One node for KWOK to play. When its label `type` goes, it goes silent."""
     name = f"fake-{number}"
     capacity = {"cpu": "32", "memory": "256Gi", "pods": "1000"}
     return {
@@ -200,7 +201,6 @@ def fake_node(number: int) -> dict[str, object]:
         "metadata": {
             "name": name,
             "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"},
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "status": {"capacity": capacity, "allocatable": capacity},
     }

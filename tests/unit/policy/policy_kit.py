@@ -11,6 +11,7 @@ from gateway.model import Kind, Member, Principal, TaskGraph, TaskNode, graph_di
 from gateway.policy.compiler import DENY, compiled, input_shapes
 from gateway.policy.findings import Finding, PolicyInvalid, refuse
 from gateway.policy.lexer import check_text
+from gateway.policy.plan import Plan
 from gateway.policy.process import WorkerProcess
 from gateway.policy.snapshot import Snapshot, snapshot_of
 from gateway.policy.strict import Sources, check_policy
@@ -158,6 +159,23 @@ async def _compile(
     plan = await compiled(worker, modules, dict(sample.documents), DENY)
     findings = check_policy(plan, Sources(modules), input_shapes(), sample.shape)
     return tuple(sorted(set(findings)))
+
+
+def plans(cases: Mapping[str, Mapping[str, bytes]]) -> dict[str, Plan]:
+    """Return the compiled form of each policy's modules, by one worker."""
+
+    async def run() -> dict[str, Plan]:
+        worker = await WorkerProcess.start(memory_mb=1024)
+        found = {}
+        try:
+            for name, content in cases.items():
+                modules = {k: v.decode() for k, v in content.items() if k.endswith(".rego")}
+                found[name] = await compiled(worker, modules, {}, DENY)
+        finally:
+            await worker.kill()
+        return found
+
+    return asyncio.run(run())
 
 
 def member(subject: str = "ada", kind: Kind = "human", *groups: str) -> Member:

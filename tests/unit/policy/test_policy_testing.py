@@ -83,7 +83,7 @@ test_c if true
         (
             "test_a if deny == set() with input.task as data.limits\n",
             "task_test.rego:5",
-            "the compiler drops a `with` whose value is a rule",
+            "this compiler takes no reference here",
         ),
         (
             'test_a if deny == set() with input as {"task": {"limit": 5}}\n',

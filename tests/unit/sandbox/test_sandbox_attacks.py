@@ -194,7 +194,7 @@ async def test_sandbox_bounds_cpu(inside: Inside) -> None:
         limits=Limits(cpu_seconds=1, memory_mb=1024, file_mb=8, processes=16),
     )
     assert seen.exit.signal == 9
-    assert 0.9 < seen.exit.cpu_seconds < 3
+    assert 0.7 < seen.exit.cpu_seconds < 3  # two clocks of the kernel, which differ a little
 
 
 async def test_sandbox_limits_cannot_be_raised(inside: Inside) -> None:

@@ -75,13 +75,13 @@ def _policy(folder: Path) -> Path:
         "tier": "low",
         "launchers": ["analysts"],
         "parameters": {
-            "n": {"description": "Tasks.", "shown": True, "type": "int"},
-            "milliseconds": {"description": "Sleep of a leaf.", "shown": True, "type": "int"},
+            "n": {"description": "Tasks.", "shown": True, "type": "integer"},
+            "milliseconds": {"description": "Sleep of a leaf.", "shown": True, "type": "integer"},
         },
         "standing_approval": {
             "code_digest": read_tree(WIDE).digest,
             "until": "2099-01-01T00:00:00Z",
-            "by": "benchmarks",
+            "by": "chloe",
             "reason": "made here",
         },
     }

@@ -11,13 +11,13 @@ import importlib
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from . import tree_digest
 from .failure import wrap
 
 # Luigi's warnings that write out every parameter of a task, masked ones included.
 _REVEALING = ("Task .* without outputs", 'Parameter ".*" with value')
-_VARIABLES = ("LUIGI_CONFIG_PATH", "LUIGI_CONFIG_PARSER")
 
 
 def prepare(spec: dict[str, object], tree: str, workdir: str) -> None:
@@ -43,14 +43,15 @@ def load_module(name: str, tree: str) -> None:
 
 def _pin_luigi() -> None:
     os.chdir("/")
-    for name in _VARIABLES:
-        os.environ.pop(name, None)
+    os.environ.pop("LUIGI_CONFIG_PARSER", None)
+    os.environ["LUIGI_CONFIG_PATH"] = str(Path(__file__).with_name("pinned.cfg"))
     import luigi.configuration
     from luigi.configuration import LuigiConfigParser, LuigiTomlParser
 
     for parser in (LuigiConfigParser, LuigiTomlParser):
         parser._config_paths = []  # noqa: SLF001 - Luigi offers no other way
         parser._instance = None  # noqa: SLF001 - same
+    del os.environ["LUIGI_CONFIG_PATH"]
     luigi.configuration.get_config().set("core", "autoload_range", "false")
     for text in _REVEALING:
         warnings.filterwarnings("ignore", message=text)

@@ -203,8 +203,8 @@ def test_cluster_pod_fails_when_told(api: Api, namespace: str) -> None:
 
 def test_cluster_pod_log_comes_from_a_file(api: Api, namespace: str, tmp_path: Path) -> None:
     """A pod's log is asked of the API server, which asks the kubelet that KWOK plays."""
-    lines = tmp_path / "task.log"
-    lines.write_text("42 rows\n", encoding="utf-8")
+    lines = tmp_path / "task.log"  # as a container runtime writes it: time, stream, full line
+    lines.write_text("2026-11-22T08:15:00.123456789Z stdout F 42 rows\n", encoding="utf-8")
     source: Object = {
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "Logs",
@@ -215,7 +215,7 @@ def test_cluster_pod_log_comes_from_a_file(api: Api, namespace: str, tmp_path: P
     api.create(collection(namespace), pod("task", hold="running"))
     path = f"{collection(namespace)}/task"
     api.when(path, phase("Running"))
-    assert "42 rows" in api.text("GET", f"{path}/log")
+    assert api.text("GET", f"{path}/log") == "42 rows\n"
 
 
 def test_cluster_pod_is_deleted(api: Api, namespace: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 
 import luigi
@@ -10,6 +11,8 @@ from luigi.parameter import ParameterVisibility
 
 from gateway.guest.failure import GuestError
 from gateway.guest.walk import Record, Walk
+
+DAY = dt.date(2026, 1, 2)
 
 
 def walk(*roots: luigi.Task, max_nodes: int = 100, max_edges: int = 100) -> list[Record]:
@@ -63,7 +66,7 @@ class Busy(luigi.WrapperTask):
 
 def test_walk_records_every_parameter_with_its_privacy() -> None:
     """Private, hidden and insignificant parameters are all there: each decides what runs."""
-    (record,) = walk(Plain(shown="2026-01-02", private="secret"))
+    (record,) = walk(Plain(shown=DAY, private="secret"))
     assert record["family"] == "walk.Plain"
     assert record["module"] == __name__
     assert record["task_id"].startswith("walk.Plain_2026_01_02_")
@@ -129,8 +132,7 @@ def test_walk_keeps_tasks_apart_that_luigi_takes_for_one() -> None:
 
     class Two(luigi.WrapperTask):
         def requires(self) -> list[luigi.Task]:
-            day = "2026-01-02"
-            return [Plain(shown=day, insignificant=number) for number in (1, 2)]
+            return [Plain(shown=DAY, insignificant=number) for number in (1, 2)]
 
     _, one, other = walk(Two())
     assert one["task_id"] == other["task_id"]

@@ -326,7 +326,7 @@ async def test_attempts_go_on(peer: Peer) -> None:
 
 async def test_long_chain_that_fails(peer: Peer) -> None:
     """A chain deeper than Python's usual recursion limit fails with a verdict, not a traceback."""
-    keys = [f"k{i}" for i in range(1500)]
+    keys = [f"k{i}" for i in range(3000)]
     nodes = [node(keys[0])] + [node(b, a) for a, b in pairwise(keys)]
     end = await peer.run(
         *nodes,

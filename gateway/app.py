@@ -41,7 +41,6 @@ from gateway.lifecycle.parts import Parts
 from gateway.lifecycle.readiness import Readiness
 from gateway.lifecycle.recovery import Recovery
 from gateway.metrics import Metrics
-from gateway.model import LaunchState
 from gateway.network.binder import UnsafeUnenforcedBinder
 from gateway.policy.reload import PolicyWatcher
 from gateway.runs.local import UnsafeLocalExecutor
@@ -49,6 +48,7 @@ from gateway.runs.supervisor import RunSupervisor
 from gateway.sandbox.layers import available_layers
 from gateway.sandbox.spec import LAYERS
 from gateway.settings import Settings
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.database import Database
 from gateway.surfaces.http.operating import Operating
@@ -104,6 +104,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             Operating(readiness.report, metrics, partial(_measure, parts, notices, metrics)),
         )
         url = await _listen(server, settings, stack)
+        stack.callback(parts.hub.close)  # first of all: event streams end, readers come back
         _log.info("serving", url=url, environment=settings.environment)
         yield Gateway(url, parts, readiness, signer.checkpoint_now)
 

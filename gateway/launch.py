@@ -40,8 +40,9 @@ from gateway.lifecycle.decision import (
 )
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
-from gateway.model import Decision, LaunchRequest, LaunchState, Plan, Principal, TaskGraph
+from gateway.model import Decision, LaunchRequest, Plan, Principal, TaskGraph
 from gateway.policy.decide import LoadedPolicy
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 
@@ -85,14 +86,11 @@ class LaunchService:
         if record is None:
             self._admission.count(principal)
             async with self._parts.policy.lease() as policy:
-                admitted = await self._admission.admit(policy, principal, request, idempotency_key)
-            record = admitted.record
-            if admitted.new and record.state is LaunchState.RECEIVED:
-                task = asyncio.create_task(
-                    self._proceed(record, request), name=f"decide {record.id}"
-                )
-                self._deciding[record.id] = task
-                task.add_done_callback(partial(self._decided, record.id))
+                record = await self._admission.admit(policy, principal, request, idempotency_key)
+        if record.state is LaunchState.RECEIVED and record.id not in self._deciding:
+            task = asyncio.create_task(self._proceed(record, request), name=f"decide {record.id}")
+            self._deciding[record.id] = task
+            task.add_done_callback(partial(self._decided, record.id))
         if deciding := self._deciding.get(record.id):
             await asyncio.wait({deciding}, timeout=self._parts.settings.http.decide_within_seconds)
             if deciding.done() and (error := deciding.exception()):

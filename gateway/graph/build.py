@@ -152,6 +152,11 @@ def _limits(records: Sequence[Record], order: Sequence[int], most: int) -> dict[
         own = declared.pop(record.family, None) if index in limits else None
         if own is not None:
             limits[index] = times = max(times, own)
+        if index in limits and times > most:
+            raise Unresolvable(
+                "too_many_tasks",
+                f"may_yield allows {times} tasks {record.family}, more than {most}",
+            )
         for dep in record.deps:
             if dep not in limits:
                 continue
@@ -159,11 +164,6 @@ def _limits(records: Sequence[Record], order: Sequence[int], most: int) -> dict[
             if limit is None:
                 raise Unresolvable("result_invalid", f"{record.family} has an undeclared yield")
             limits[dep] += times * limit
-            if limits[dep] > most:
-                raise Unresolvable(
-                    "too_many_tasks",
-                    f"may_yield allows {limits[dep]} tasks {records[dep].family}, more than {most}",
-                )
         if declared:
             raise Unresolvable("result_invalid", f"{record.family} lacks a declared yield")
     return limits

@@ -119,9 +119,11 @@ def _may_yield(value: Any) -> dict[str, int]:  # noqa: ANN401 - anything at all
         raise _invalid("a may_yield of another form")
     found: dict[str, int] = {}
     for item in value:
-        if not isinstance(item, list) or len(item) != 2 or item[0] in found:  # noqa: PLR2004 - a pair
+        if not isinstance(item, list) or len(item) != 2:  # noqa: PLR2004 - a pair
             raise _invalid("a may_yield of another form")
         found[_text(item[0], _DOTTED)] = _integer(item[1], 1, _BIG)
+    if len(found) != len(value):
+        raise _invalid("a may_yield that names a family twice")
     return found
 
 

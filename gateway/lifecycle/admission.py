@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from sqlite3 import Connection
@@ -21,9 +20,10 @@ from gateway.errors import TooMany
 from gateway.lifecycle.decision import decision_entry, decision_json, read_history
 from gateway.lifecycle.masking import masked
 from gateway.lifecycle.parts import Parts
-from gateway.model import Decision, LaunchRequest, LaunchState, Principal
+from gateway.model import Decision, LaunchRequest, Principal
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.inputs import policy_input, shown_parameters
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 
@@ -63,14 +63,6 @@ class RateWindow:
             del self._seen[oldest]
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A launch row, and whether this request made it."""
-
-    record: LaunchRecord
-    new: bool
-
-
 class Admission:
     """Turns an authenticated request into a durable launch."""
 
@@ -104,8 +96,11 @@ class Admission:
         principal: Principal,
         request: LaunchRequest,
         key: str | None,
-    ) -> Admitted:
-        """Ask ``sluice.admit`` and make the launch durable with what policy said."""
+    ) -> LaunchRecord:
+        """Ask ``sluice.admit`` and make the launch durable with what policy said.
+
+        Returns the launch of a concurrent request with the same key, where that one was first.
+        """
         parts = self._parts
         decision, facts = await self.first_word(policy, principal, request)
         record = self.draft(policy, principal, request)
@@ -144,15 +139,12 @@ class Admission:
                     decision_seq=seq + 1,
                 )
 
+        launch_id = record.id
         try:
             await parts.log.append_all(entries, change=change)
         except _TakenError as taken:
-            winner = taken.launch_id
-            return Admitted(
-                await parts.database.read(partial(launches.get, launch_id=winner)), new=False
-            )
-        stored = await parts.database.read(partial(launches.get, launch_id=record.id))
-        return Admitted(stored, new=True)
+            launch_id = taken.launch_id
+        return await parts.database.read(partial(launches.get, launch_id=launch_id))
 
     async def first_word(
         self, policy: LoadedPolicy, principal: Principal, request: LaunchRequest

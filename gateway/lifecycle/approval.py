@@ -22,8 +22,9 @@ from gateway.errors import Conflict, Forbidden
 from gateway.lifecycle.decision import Judged, judge_launch
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
-from gateway.model import LaunchRequest, LaunchState, Principal
+from gateway.model import LaunchRequest, Principal
 from gateway.policy.decide import LoadedPolicy
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 

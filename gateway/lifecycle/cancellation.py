@@ -11,7 +11,8 @@ from gateway.decisionlog.log import Entry
 from gateway.errors import Conflict
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
-from gateway.model import LaunchState, Principal
+from gateway.model import Principal
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 

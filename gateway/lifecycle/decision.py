@@ -6,6 +6,7 @@ and when it starts under a newer policy. It reads history, asks, and changes not
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,19 +23,11 @@ from gateway.errors import GatewayError, Rejected
 from gateway.graph.classes import propagate
 from gateway.graph.resolver import Resolution, SandboxResolver
 from gateway.lifecycle.parts import Parts
-from gateway.model import (
-    Decision,
-    LaunchRequest,
-    LaunchState,
-    Plan,
-    Principal,
-    Receipt,
-    TaskGraph,
-    Violation,
-)
+from gateway.model import Decision, LaunchRequest, Plan, Principal, Receipt, TaskGraph, Violation
 from gateway.network.profiles import profiles
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.inputs import policy_input
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 
@@ -116,15 +109,14 @@ async def judge(
     """
     data = policy.snapshot.data
     pipeline = data.pipelines[request.pipeline]
-    graph = replace(
-        graph,
-        nodes=propagate(
-            graph.nodes,
-            emits={name: item.emits for name, item in data.destinations.items()},
-            base=pipeline.workspace.classes if pipeline.workspace.keep else (),
-            declassified=declassified(pipeline, graph.code_digest),
-        ),
+    nodes = await asyncio.to_thread(
+        propagate,
+        graph.nodes,
+        emits={name: item.emits for name, item in data.destinations.items()},
+        base=pipeline.workspace.classes if pipeline.workspace.keep else (),
+        declassified=declassified(pipeline, graph.code_digest),
     )
+    graph = replace(graph, nodes=nodes)
     decision = await policy.decide(
         principal,
         request,
@@ -222,7 +214,7 @@ async def record_decision(
 ) -> Receipt:
     """Step 5: the decision, the graph, the new state and what waits for people, in one commit."""
     decision, plan, graph = judged.decision, judged.plan, judged.graph
-    data = encode(graph.to_json())
+    data = await asyncio.to_thread(lambda: encode(graph.to_json()))
     seal = parts.keys.seal({key: dict(values) for key, values in graph.sealed.items()}, record.id)
     now = rfc3339(parts.clock())
     entry = decision_entry(

@@ -23,21 +23,23 @@ from gateway.decisionlog.log import Entry, LogEntry
 from gateway.errors import GatewayError, IntegrityViolation
 from gateway.lifecycle.decision import declassified, destination_catalogue, judge_launch
 from gateway.lifecycle.parts import Parts
-from gateway.model import (
-    LaunchRequest,
-    LaunchState,
-    Principal,
-    Receipt,
-    TaskGraph,
-    graph_digest,
-)
+from gateway.model import LaunchRequest, Principal, Receipt, TaskGraph, graph_digest
 from gateway.network.profiles import profiles
 from gateway.runs.executor import RunOrder
 from gateway.runs.supervisor import RunSupervisor
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord, principal_from_json
 
 _log = structlog.get_logger()
+ENDS = (
+    "run.finished",
+    "launch.cancelled",
+    "approval.rejected",
+    "approval.expired",
+    "approval.void",
+)
+"""After one of these a launch never runs (again), whatever its row says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,9 @@ class Execution:
         entry = await parts.log.authentic(receipt)
         if entry.value["launch_id"] != record.id:
             raise _forged("the decision is about another launch")
+        for prefix in ENDS:
+            if await parts.log.entries(receipt.seq, 1, launch_id=record.id, event_prefix=prefix):
+                raise _forged(f"the log says that the launch has ended: {prefix}")
         plan, graph = entry.value["body"]["plan"], entry.value["body"]["graph"]
         result = entry.value["body"]["result"]
         if result["verdict"] == "needs_approval":

@@ -22,6 +22,13 @@ class EventHub:
     def __init__(self) -> None:
         """Start with nobody watching."""
         self._watchers: defaultdict[str, set[Watcher]] = defaultdict(set)
+        self.closed = False
+
+    def close(self) -> None:
+        """Let every watcher go: the gateway stops."""
+        self.closed = True
+        for launch_id in self._watchers:
+            self.wake(launch_id)
 
     @contextmanager
     def watch(self, launch_id: str) -> Iterator[Watcher]:

@@ -16,7 +16,6 @@ from gateway.canonical import Json
 from gateway.clock import rfc3339
 from gateway.decisionlog.log import Entry
 from gateway.lifecycle.parts import Parts
-from gateway.model import LaunchState
 from gateway.runs.events import (
     NodesAdded,
     RunEvent,
@@ -27,6 +26,7 @@ from gateway.runs.events import (
     TaskRefused,
     TaskStarted,
 )
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import TaskRow
 

@@ -19,7 +19,7 @@ from gateway.errors import GatewayError
 from gateway.lifecycle.approval import Approval
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
-from gateway.model import LaunchState
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 

@@ -1,8 +1,9 @@
 """A compiled policy, as far as checks need it: OPA's intermediate representation (``plan.json``).
 
-Local variables are numbered over the whole plan; 0 is ``input`` and 1 is ``data``. The form is
-documented at OPA's "Intermediate Representation"; rego-cpp 1.5.2 writes a part of it. Whatever is
-not known here is refused, so that a new compiler cannot slip past a check.
+Local variables are numbered over the whole plan; 0 is ``input`` and 1 is ``data``. rego-cpp 1.5.2
+gives one name one number in all bodies of a rule; here each body has numbers of its own. The form
+is documented at OPA's "Intermediate Representation". Whatever is not known here is refused, so that
+a new compiler cannot slip past a check.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _GIVEN: Mapping[str, tuple[str, ...]] = {
     "ObjectInsertOnceStmt": (),
     "ObjectInsertStmt": (),
     "ObjectMergeStmt": ("target",),
-    "ResetLocalStmt": (),
+    "ResetLocalStmt": (),  # gives no value, though it has a target
     "ReturnLocalStmt": (),
     "ScanStmt": ("key", "value"),
     "SetAddStmt": (),
@@ -61,6 +62,11 @@ _READ: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_CONTAINERS = ("array", "object", "set", "target")
+_INNER = ("block", "blocks")
+_BODY = 1_000_000  # more locals than a plan has
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One statement, where it came from, and the statements inside it."""
@@ -69,7 +75,7 @@ class Statement:
     fields: Mapping[str, Any]
     file: str
     line: int  # from 1
-    inner: tuple[Statement, ...]
+    blocks: tuple[tuple[Statement, ...], ...]  # the blocks inside it
 
     def given(self) -> list[int]:
         """Return the locals to which this statement gives a value."""
@@ -92,8 +98,9 @@ class Statement:
     def walk(self) -> Iterator[Statement]:
         """Yield this statement and all inside it."""
         yield self
-        for statement in self.inner:
-            yield from statement.walk()
+        for block in self.blocks:
+            for statement in block:
+                yield from statement.walk()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +110,18 @@ class Function:
     name: str
     params: tuple[int, ...]
     result: int
-    statements: tuple[Statement, ...]
+    bodies: tuple[tuple[Statement, ...], ...]  # first what comes before all, last what after all
 
     def walk(self) -> Iterator[Statement]:
         """Yield every statement."""
-        for statement in self.statements:
-            yield from statement.walk()
+        for body in self.bodies:
+            for statement in body:
+                yield from statement.walk()
 
     @property
     def place(self) -> tuple[str, int]:
         """The file and line where it is first defined."""
-        first = self.statements[0]
+        first = self.bodies[0][0]
         return first.file, first.line
 
 
@@ -145,10 +153,11 @@ def read_plan(raw: Mapping[str, Any]) -> Plan:
     files = [item["value"] for item in static["files"]]
     functions = {}
     for item in raw["funcs"]["funcs"]:
-        reader = _Reader(files)
-        statements = reader.blocks(item["blocks"])
         name = item["name"].removeprefix("g0.")
-        functions[name] = Function(name, tuple(item["params"]), item["return"], statements)
+        common = {INPUT, DATA, item["return"], *item["params"]}
+        reader = _Reader(files, frozenset(common))
+        bodies = tuple(reader.body(number, block) for number, block in enumerate(item["blocks"]))
+        functions[name] = Function(name, tuple(item["params"]), item["return"], bodies)
     return Plan(
         functions=functions,
         strings=tuple(item["value"] for item in static["strings"]),
@@ -160,23 +169,41 @@ def read_plan(raw: Mapping[str, Any]) -> Plan:
 
 
 class _Reader:
-    """Carries the last known place along: some statements have none of their own."""
+    """Reads one function: carries the last known place along, and keeps its bodies apart."""
 
-    def __init__(self, files: list[str]) -> None:
+    def __init__(self, files: list[str], common: frozenset[int]) -> None:
         self.files = files
+        self.common = common  # locals that all bodies share
+        self.shift = 0
         self.file = ""
         self.line = 0
 
-    def blocks(self, blocks: list[Any]) -> tuple[Statement, ...]:
-        return tuple(self.statement(item) for block in blocks for item in block["stmts"])
+    def body(self, number: int, block: Mapping[str, Any]) -> tuple[Statement, ...]:
+        self.shift = number * _BODY
+        return self.block(block)
+
+    def block(self, block: Mapping[str, Any]) -> tuple[Statement, ...]:
+        return tuple(self.statement(item) for item in block["stmts"])
 
     def statement(self, item: Mapping[str, Any]) -> Statement:
-        fields = item["stmt"]
+        kind, fields = item["type"], item["stmt"]
         if "row" in fields:
             self.file, self.line = self.files[fields["file"]], fields["row"] + 1
         file, line = self.file, self.line
         inner = [fields["block"]] if "block" in fields else fields.get("blocks") or []
-        return Statement(item["type"], fields, file, line, self.blocks(inner))
+        own = {name: self.field(kind, name, fields[name]) for name in fields if name not in _INNER}
+        return Statement(kind, own, file, line, tuple(self.block(block) for block in inner))
+
+    def field(self, kind: str, name: str, value: Any) -> Any:  # noqa: ANN401 -- JSON
+        if isinstance(value, list):
+            return [self.field(kind, name, item) for item in value]
+        if isinstance(value, dict) and value.get("type") == "local":
+            return {"type": "local", "value": self.local(value["value"])}
+        named = {*_CONTAINERS, *_GIVEN.get(kind, ()), *_READ.get(kind, ())}
+        return self.local(value) if name in named and isinstance(value, int) else value
+
+    def local(self, number: int) -> int:
+        return number if number in self.common else number + self.shift
 
 
 def known_kinds() -> frozenset[str]:

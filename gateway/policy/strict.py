@@ -128,14 +128,32 @@ def _statement(plan: Plan, statement: Statement) -> Iterator[str]:
 
 
 def _undefined(function: Function, sources: Sources) -> Iterator[Finding]:
-    given = {INPUT, DATA, function.result, *function.params}
-    for statement in function.walk():
-        given.update(statement.given())
-    for statement in function.walk():
-        if any(local not in given for local in statement.used()):
+    known = {INPUT, DATA, function.result, *function.params}
+    for body in function.bodies:
+        for statement in _unbound(body, set(known)):
             text = sources.line(statement.file, statement.line)
             reason = f"uses a name that nothing defines, so it would never hold: {text}"
             yield Finding(statement.file, statement.line, reason)
+
+
+def _unbound(statements: Iterable[Statement], known: set[int]) -> Iterator[Statement]:
+    """Find what reads a local before anything of the same scope gave it a value.
+
+    One name is one local in all bodies of a rule, so it is not enough that some body defines it.
+    What a block defines is not known after it, but for ``with``, which only wraps.
+    """
+    for statement in statements:
+        if not known.issuperset(statement.used()):
+            yield statement
+        if statement.kind == "ResetLocalStmt":
+            known.add(statement.fields["target"])
+        for inner in statement.blocks:
+            scope = known if statement.kind == "WithStmt" else set(known)
+            if statement.kind == "ScanStmt":
+                scope.update(statement.given())
+            yield from _unbound(inner, scope)
+        if statement.kind != "ScanStmt":
+            known.update(statement.given())
 
 
 def _dropped(plan: Plan, sources: Sources) -> Iterator[Finding]:
@@ -170,7 +188,7 @@ def _forms(plan: Plan) -> Iterator[Finding]:
             yield Finding(f"{package}.rego", 0, reason)
     for name in entry_points(plan):
         function = plan.functions[name]
-        sets = [s for s in function.statements if s.kind == "MakeSetStmt"]
+        sets = [s for s in function.bodies[0] if s.kind == "MakeSetStmt"]
         if not any(s.fields["target"] == function.result for s in sets):
             rule = name.rpartition(".")[2]
             yield Finding(*function.place, f"write `{rule} contains {{...}} if {{...}}`")

@@ -15,13 +15,8 @@ from typing import Any
 
 from gateway.canonical import sha256
 from gateway.errors import Conflict, IntegrityViolation, NotFound
-from gateway.model import (
-    TRANSITIONS,
-    LaunchState,
-    Member,
-    Principal,
-    TaskGraph,
-)
+from gateway.model import Member, Principal, TaskGraph
+from gateway.states import TRANSITIONS, LaunchState
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS launches (

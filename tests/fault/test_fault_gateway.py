@@ -159,6 +159,26 @@ async def test_waiting_approval_survives_a_crash(tmp_path: Path, jobs: dict[str,
         assert end.data["state"] == "succeeded", end.data
 
 
+async def test_a_launch_that_ended_does_not_run_again(
+    tmp_path: Path, weather: dict[str, Any]
+) -> None:
+    """A row that was set back cannot make a decision, or an approval, count twice."""
+    state = tmp_path / "state"
+    async with serving(state) as first:
+        async with first.client() as client:
+            view = await client.post("/v1/launches", weather)
+            await until(client, view["id"], "end")
+        await first.kill()
+    with closing(sqlite3.connect(state / "sluice.db")) as connection:
+        connection.execute("UPDATE launches SET state = 'queued'")
+        connection.commit()
+    async with serving(state) as second, second.client() as client:
+        async for event in client.events(view["id"]):
+            end = event
+    assert end.data["state"] == "cancelled"
+    assert [event for event, _ in entries(state)].count("run.started") == 1
+
+
 async def test_forged_rows_run_nothing(tmp_path: Path, jobs: dict[str, Any]) -> None:
     """Invariant 1: who can write the database but not MACs cannot run what waits for people."""
     state = tmp_path / "state"

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import (
-    TRANSITIONS,
-    LaunchState,
-    Plan,
-    TaskGraph,
-    TaskNode,
-    graph_digest,
-    node_key,
-)
+from gateway.model import Plan, TaskGraph, TaskNode, graph_digest, node_key
+from gateway.states import TRANSITIONS, LaunchState
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "launch-states.md"
 PLAN = Plan(

@@ -8,7 +8,8 @@ from aiohttp import web
 
 from gateway.errors import NotFound, Rejected
 from gateway.lifecycle.approval import Answer
-from gateway.model import LaunchRequest, LaunchState, TaskGraph
+from gateway.model import LaunchRequest, TaskGraph
+from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
 from gateway.surfaces import access, views

@@ -46,7 +46,7 @@ async def events(call: Call) -> web.StreamResponse:
 async def _stream(
     call: Call, response: web.StreamResponse, watcher: Watcher, launch_id: str, after: int
 ) -> None:
-    while True:
+    while not call.parts.hub.closed:
         for progress in await watcher.wait(_HEARTBEAT) or [{}]:
             if progress:
                 await response.write(_event("task.progress", None, dict(progress)))

@@ -120,6 +120,7 @@ class Layout:
             str(program),
             *_options(
                 bind_address="127.0.0.1",
+                advertise_address="127.0.0.1",  # else it wants a default route
                 secure_port=self.api_port,
                 tls_cert_file=self.server.certificate,
                 tls_private_key_file=self.server.key,

@@ -133,7 +133,7 @@ class Result:
 @asynccontextmanager
 async def serving(tree: Path, module: str, workspace: Path) -> AsyncIterator[Warm]:
     """Start a warm guest and stop it again."""
-    workspace.mkdir(exist_ok=True)
+    await asyncio.to_thread(workspace.mkdir, exist_ok=True)
     sandbox = guest_sandbox(tree, workspace, LIMITS)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)

@@ -109,7 +109,8 @@ async def test_resolve_cuts_arguments_out_of_luigis_messages(tmp_path: Path) -> 
         tmp_path,
         pipe="import luigi\nclass Job(luigi.Task):\n    def requires(self):\n"
         "        return Inner(password='hunter2')\n"
-        "class Inner(luigi.Task):\n    password = luigi.Parameter()\n    n = luigi.IntParameter()\n",
+        "class Inner(luigi.Task):\n    password = luigi.Parameter()\n"
+        "    n = luigi.IntParameter()\n",
     )
     answer, _ = await resolve(tree, "pipe", "Job", {})
     assert "requires the 'n' parameter" in answer["error"]["message"]

@@ -109,7 +109,7 @@ def bare_id(family: str) -> str:
 async def test_serve_runs_one_task_and_tells_how_it_went(
     shop: tuple[Warm, dict[str, Any], Path],
 ) -> None:
-    """Progress, messages and address on the way; outputs and status at the end; prints in the log."""
+    """Progress, messages and address on the way; outputs and status last; prints in the log."""
     warm, graph, workspace = shop
     done = await warm.run("a", node_of(graph, "Clean"))
     assert done.event["code"] == 0

@@ -85,6 +85,40 @@ GOOD: Mapping[str, Mapping[str, bytes]] = {
         "default far := false\n\nfar if input.task.limit > 5\n\n"
         'deny contains {"rule": "x"} if far\n'
     ),
+    "every form there is": task(
+        """\
+deny contains {"rule": "x"} if { f("a", 3) == 2 }
+
+f("a", x) := y if { x > 1; y := 2 } else := 5 if { x > 7 } else := x
+
+deny contains {"rule": "y"} if { [a, b] := input.task.carries; a == b }
+
+deny contains {"rule": "z", "key": k} if { some k, v in input.task.parameters; v == k }
+
+deny contains {"rule": "w"} if { {"p": q} := input.task.parameters; q == "1" }
+
+deny contains {"rule": "v"} if { x := {k: v | some k, v in input.task.parameters}; x.a }
+
+deny contains {"rule": "u"} if {
+	some x in input.task.destinations
+	y := [z | some z in x.ports; z > 1]
+	count(y) > 2
+	every q in y { q > count(x.accepts) }
+	not x.known
+	x.name in {"a", "b"}
+}
+
+deny contains item if { some item in others }
+
+others contains {"rule": "t"} if input.task.kind == "external"
+
+default quiet := false
+
+quiet if input.task.limit == 1
+
+deny contains {"rule": "s"} if { not quiet; some i; input.task.carries[i] == "x"; i > 1 }
+"""
+    ),
     "a variable named like the module": denies('some task in input.task.carries; task == "x"'),
 }
 

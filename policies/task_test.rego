@@ -72,6 +72,11 @@ test_a_name_that_the_catalogue_lacks_is_denied if {
 	rules("human", pipeline(["werehouse"]), task([lost], [])) == {"destination_unknown"}
 }
 
+test_an_unknown_name_is_denied_for_nothing_else if {
+	asked := task([lost], ["personal"])
+	rules("agent", pipeline(["werehouse"]), asked) == {"destination_unknown"}
+}
+
 test_a_destination_that_the_pipeline_may_not_reach_is_denied if {
 	denied := found("human", pipeline(["web"]), task([warehouse], []))
 	denied == {{"rule": "destination_not_allowed", "destination": "warehouse"}}

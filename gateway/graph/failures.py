@@ -36,7 +36,6 @@ DETAILS: Mapping[str, str] = {
 _MESSAGE_LENGTH = 1_000
 _SHORT = 4  # a shorter value is hidden as a whole word only: it may be part of any word
 _HIDDEN = "(hidden)"
-_CONTROL = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
 
 
 class Unresolvable(Unprocessable):
@@ -75,10 +74,16 @@ class Secrets:
 
 def from_guest(error: object, secrets: Secrets) -> Unresolvable:
     """Turn the guest's word on why there is no graph into an error; the guest may lie."""
-    if isinstance(error, dict) and error.get("code") in DETAILS:
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(error, dict) and isinstance(code, str) and code in DETAILS:
         message, where = (
-            secrets.hide(_CONTROL.sub(" ", text))[:_MESSAGE_LENGTH]
-            for text in (str(error.get("message", "")), str(error.get("where", "")))
+            _printable(secrets.hide(str(error.get(name, "")))) for name in ("message", "where")
         )
-        return Unresolvable(error["code"], message or "the pipeline gave no reason", where)
+        return Unresolvable(code, message or "the pipeline gave no reason", where)
     return Unresolvable("result_invalid", "the pipeline's process gave no usable answer")
+
+
+def _printable(text: str) -> str:
+    """Return a text of one line, without controls that a terminal or a browser would obey."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(plain.split())[:_MESSAGE_LENGTH]

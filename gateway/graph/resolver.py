@@ -108,7 +108,7 @@ class SandboxResolver:
             code_digest=tree.digest,
             layers=asked.layers,
             seconds=time.monotonic() - began,
-            output=secrets.hide(asked.output.decode(errors="replace")),
+            output=secrets.hide(asked.output),
         )
 
     async def _ask(
@@ -148,7 +148,7 @@ class SandboxResolver:
             return _Answer(
                 data=await answer.collect(),
                 excess=answer.excess,
-                output=await output.collect(),
+                output=await _text(output),
                 layers=process.layers,
                 exit=process.exit if in_time else None,
             )
@@ -181,7 +181,7 @@ class _Answer:
 
     data: bytes
     excess: bool
-    output: bytes
+    output: str
     layers: Mapping[str, bool]
     exit: Exit | None
 
@@ -213,6 +213,12 @@ class _Answer:
                 "the pipeline ended its process before its graph was known",
                 diagnostics=f"exit {self.exit.status}",
             )
+
+
+async def _text(pipe: CappedPipe) -> str:
+    """Return whole lines where something was cut off: half a value could not be recognised."""
+    text = (await pipe.collect()).decode(errors="replace")
+    return text.rpartition("\n")[0] if pipe.excess else text
 
 
 async def _ended(process: SandboxProcess, too_much: asyncio.Event, seconds: float) -> bool:

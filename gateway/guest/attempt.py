@@ -201,7 +201,9 @@ def _paths(task: Task) -> Iterable[str]:
 
 
 def _result(status: str, explanation: object) -> dict[str, Any]:
-    text = "" if explanation is None else str(explanation)[-_EXPLANATION:]
+    text = "" if explanation is None else str(explanation)
+    if len(text) > _EXPLANATION:  # whole lines: half a masked value could not be recognised
+        text = text[-_EXPLANATION:].partition("\n")[2]
     return {"status": status, "explanation": text, "outputs": [], "yields": None}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 
-_MESSAGE_LENGTH = 600
+_MESSAGE_LENGTH = 100_000  # the gateway cuts shorter, after it has hidden values: not in one
 _CALL = re.compile(r"\[args=.*?, kwargs=.*\](?=: )", re.DOTALL)
 
 

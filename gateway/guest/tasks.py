@@ -29,8 +29,7 @@ def find(family: str) -> TaskClass:
             "family_ambiguous", f"two task classes are called {family}: give one a namespace"
         ) from None
     except TaskClassNotFoundException:
-        near = difflib.get_close_matches(family, Register.task_names(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = _nearest(family, Register.task_names())
         raise GuestError("family_unknown", f"the module defines no task {family}{hint}") from None
 
 
@@ -64,8 +63,7 @@ class Families:
         names = [name for name, _, _ in parameters]
         for name in texts:
             if name not in names:
-                near = difflib.get_close_matches(name, names, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                hint = _nearest(name, names)
                 raise GuestError("parameter_unknown", f"{family} has no parameter {name}{hint}")
         values = {}
         for name, item, _ in parameters:
@@ -164,6 +162,11 @@ def kind(task: Task) -> str:
     ):
         return "wrapper"
     return "task"
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _serialized(item: Parameter, value: Value) -> str | None:

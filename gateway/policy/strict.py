@@ -139,21 +139,24 @@ def _undefined(function: Function, sources: Sources) -> Iterator[Finding]:
 def _unbound(statements: Iterable[Statement], known: set[int]) -> Iterator[Statement]:
     """Find what reads a local before anything of the same scope gave it a value.
 
-    One name is one local in all bodies of a rule, so it is not enough that some body defines it.
-    What a block defines is not known after it, but for ``with``, which only wraps.
+    What a block defines is not known after it: a name of a comprehension is no name outside. But
+    ``with`` only wraps, and what the compiler resets in one block it reads in those after it.
     """
     for statement in statements:
         if not known.issuperset(statement.used()):
             yield statement
+        inside = known if statement.kind == "WithStmt" else set(known)
+        if statement.kind == "ScanStmt":
+            inside.update(statement.given())
+        else:
+            known.update(statement.given())
         if statement.kind == "ResetLocalStmt":
             known.add(statement.fields["target"])
-        for inner in statement.blocks:
-            scope = known if statement.kind == "WithStmt" else set(known)
-            if statement.kind == "ScanStmt":
-                scope.update(statement.given())
-            yield from _unbound(inner, scope)
-        if statement.kind != "ScanStmt":
-            known.update(statement.given())
+        for block in statement.blocks:
+            scope = inside if statement.kind == "WithStmt" else set(inside)
+            yield from _unbound(block, scope)
+            resets = (inner for inner in block if inner.kind == "ResetLocalStmt")
+            inside.update(inner.fields["target"] for inner in resets)
 
 
 def _dropped(plan: Plan, sources: Sources) -> Iterator[Finding]:

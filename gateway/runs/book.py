@@ -142,7 +142,7 @@ class Book:
         if finished.status in _SUCCESS and self.complete(self.graph.root):
             if self.graph.root in self.skipped:
                 return "succeeded", f"nothing to do: {self.name(self.graph.root)} is complete"
-            return "succeeded", _count(len(self.done), "task") + " done"
+            return "succeeded", _count(self.counts()["done"], "task") + " done"
         reasons = [
             *self._why("failed", "task", self.failed),
             *self._why("cannot be judged complete or not", "task", self._met(finished, "UNKNOWN")),

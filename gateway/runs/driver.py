@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import logging
 import queue
-import select
 import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import luigi
 from luigi.configuration.cfg_parser import LuigiConfigParser
@@ -33,117 +32,15 @@ from luigi.scheduler import Scheduler
 from luigi.task_status import DONE, FAILED, PENDING
 from luigi.worker import Worker
 
-from gateway.runs.protocol import (
-    MAX_LINE,
-    Exited,
-    Finished,
-    Kill,
-    Message,
-    Plan,
-    PlanNode,
-    Settled,
-    Start,
-    decode,
-    encode,
-)
+from gateway.runs.protocol import Exited, Finished, Message, Plan, PlanNode, Settled
+from gateway.runs.stand_ins import Attempt, LuigiTask, NoProcess
+from gateway.runs.wire import Wire
 
 _PROXY = "Proxy"  # the family under which Luigi's ``load_task`` finds the stand-ins
 _FOREVER = 10 * 365 * 86_400  # seconds; for limits that only make sense in a shared scheduler
 _WAIT = 0.25  # seconds between two looks at time-outs and retries; results never wait for it
 
-LuigiTask: TypeAlias = Any  # Luigi ships no types
 Result = tuple[str, str, str, list[str], list[tuple[None, str, dict[str, str]]]]
-
-
-class Wire:
-    """The driver's end of the socket: whole messages in, whole messages out."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        """Take over a connected stream socket."""
-        self._socket = connection
-        self._rest = b""
-
-    def send(self, message: Message) -> None:
-        """Write one message; ends the process when the gateway is gone."""
-        try:
-            self._socket.sendall(encode(message))
-        except OSError:
-            raise SystemExit(1) from None
-
-    def receive(self, timeout: float | None) -> list[Message]:
-        """Return the messages that arrive within ``timeout`` seconds, as soon as there is one."""
-        if not select.select([self._socket], [], [], timeout)[0]:
-            return []
-        try:
-            data = self._socket.recv(1 << 20)
-        except OSError:
-            data = b""
-        if not data or len(self._rest) > MAX_LINE:
-            raise SystemExit(1)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [decode(line) for line in lines]
-
-
-class Attempt:
-    """What Luigi takes for a task's process: the attempt that the gateway runs for it.
-
-    Has what ``Worker`` reads of a ``TaskProcess``; ``exitcode`` stays None because every end,
-    a crash included, comes as a result.
-    """
-
-    use_multiprocessing = True  # Luigi then calls ``start`` and does not wait
-    status_reporter = None
-    exitcode = None
-
-    def __init__(
-        self, task: LuigiTask, number: int, timeout: int, send: Callable[[Message], None]
-    ) -> None:
-        """Luigi's clock runs from here, as in its own ``TaskProcess``."""
-        self.task = task
-        self.number = number
-        self.worker_timeout = timeout
-        self.timeout_time = time.time() + timeout if timeout else None
-        self._send = send
-        self._open = False
-
-    def start(self) -> None:
-        """Ask the gateway for a process."""
-        self._open = True
-        self._send(Start(self.task.task_id, self.number))
-
-    def is_alive(self) -> bool:
-        """Whether its result still counts."""
-        return self._open
-
-    def close(self) -> None:
-        """The gateway has reported its end."""
-        self._open = False
-
-    def terminate(self) -> None:
-        """Luigi's time-out: the gateway ends the process, and what it still says is void."""
-        self._open = False
-        self._send(Kill(self.task.task_id, self.number))
-
-
-class NoProcess:
-    """What Luigi takes for the process of a wrapper: done at once, here."""
-
-    use_multiprocessing = False  # Luigi then calls ``run`` and goes on
-    exitcode = None
-    timeout_time = None
-
-    def __init__(self, task: LuigiTask, finish: Callable[[str], None]) -> None:
-        """``finish`` takes the node's key."""
-        self._task = task
-        self._finish = finish
-
-    def run(self) -> None:
-        """Finish."""
-        self._finish(self._task.task_id)
-
-    def is_alive(self) -> bool:
-        """Never: what it has to say is in the queue."""
-        return False
 
 
 class GatewayWorker(Worker):

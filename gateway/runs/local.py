@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,36 @@ WARNING = (
     "machine reaches, and not only what was approved; a task that declares none reaches nothing"
 )
 _DEAD_WITHIN = 30.0  # seconds; what a crashed gateway left is killed at once by its keepers
+
+
+class _Attempt:
+    """One attempt: waiting for its process, then in it."""
+
+    def __init__(self, name: str) -> None:
+        """``name`` is unique in the run."""
+        self.name = name
+        self._killed = False
+        self._waiting: asyncio.Future[WarmProcess] | None = None
+        self._warm: WarmProcess | None = None
+
+    async def given(self, process: Awaitable[WarmProcess]) -> WarmProcess | None:
+        """Return the process that this is waiting for, or None when it was ended meanwhile."""
+        self._waiting = asyncio.ensure_future(process)
+        if self._killed:
+            self._waiting.cancel()
+        await asyncio.wait([self._waiting])
+        if not self._waiting.cancelled():
+            warm = self._waiting.result()
+            self._warm = None if self._killed else warm
+        return self._warm
+
+    async def kill(self) -> None:
+        """End it, wherever it is."""
+        self._killed = True
+        if self._warm:
+            await self._warm.kill(self.name)
+        elif self._waiting:
+            self._waiting.cancel()
 
 
 class UnsafeLocalExecutor:
@@ -52,10 +82,8 @@ class UnsafeLocalExecutor:
         self._order: RunOrder | None = None
         self._logs = Path()
         self._lock: int | None = None
-        self._warm: dict[bool, WarmProcess] = {}  # by whether it has the network
-        self._starting: defaultdict[bool, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._where: dict[tuple[str, int], WarmProcess | None] = {}  # attempts under way
-        self._killed: set[tuple[str, int]] = set()
+        self._warm: dict[bool, asyncio.Task[WarmProcess]] = {}  # by whether it has the network
+        self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._probes = 0
         self._layers: Mapping[str, Json] = {}
@@ -91,47 +119,38 @@ class UnsafeLocalExecutor:
         self, task: Assignment, attempt: int, report: Callable[[Progress], None]
     ) -> Outcome:
         """Run one attempt to its end, after the end of any earlier one of the same task."""
-        name = (task.node.key, attempt)
-        self._where[name] = None
+        key, network = task.node.key, bool(task.node.egress)
+        here = self._attempts[key, attempt] = _Attempt(f"{key}.{attempt}")
         try:
-            async with self._one_at_a_time[task.node.key]:
-                return await self._run(task, name, report)
+            async with self._one_at_a_time[key]:
+                warm = await here.given(self._process(network))
+                if warm is None:
+                    return Outcome("FAILED", "the task was ended before it began")
+                said = Report(report)
+                with self._log(here.name) as log:
+                    end = await warm.call("run", here.name, {"node": _node(task)}, log, said)
+                return said.outcome(end, self._limit)
         except GatewayError as error:  # no process for it; the task is not at fault, and may retry
             return Outcome("FAILED", error.public_message)
         finally:
-            del self._where[name]
-            self._killed.discard(name)
+            del self._attempts[key, attempt]
 
     async def kill(self, key: str, attempt: int) -> None:
         """End an attempt, and its warm process where that does not obey."""
-        name = (key, attempt)
-        if name in self._where:
-            self._killed.add(name)
-            if warm := self._where[name]:
-                await warm.kill(_text(name))
+        if found := self._attempts.get((key, attempt)):
+            await found.kill()
 
     async def close(self) -> None:
         """End everything of this run and give up its lock."""
         self._order = None  # so that nothing is started any more
-        for network in (False, True):
-            async with self._starting[network]:
-                if warm := self._warm.pop(network, None):
-                    await warm.close()
+        for starting in list(self._warm.values()):
+            starting.cancel()
+            await asyncio.wait([starting])
+            if warm := _result(starting):
+                await warm.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    async def _run(
-        self, task: Assignment, name: tuple[str, int], report: Callable[[Progress], None]
-    ) -> Outcome:
-        said = Report(report)
-        warm = await self._process(bool(task.node.egress))
-        self._where[name] = warm
-        if name in self._killed:
-            return Outcome("FAILED", "the task was ended before it began")
-        with self._log(_text(name)) as log:
-            end = await warm.call("run", _text(name), {"node": _node(task)}, log, said)
-        return said.outcome(end, self._limit)
 
     async def _probe(self, tasks: list[Assignment]) -> dict[str, bool | str]:
         keys = [task.node.key for task in tasks]
@@ -148,16 +167,20 @@ class UnsafeLocalExecutor:
         return named(keys, said.answers(len(keys), end, self._limit))
 
     async def _process(self, network: bool) -> WarmProcess:
-        """Return a warm process of this reach, a new one where the former has died."""
-        async with self._starting[network]:
-            warm = self._warm.get(network)
-            if warm is None or not warm.alive:
-                if warm:
-                    await warm.close()
-                warm = self._warm[network] = await self._start(network)
-            return warm
+        """Return a warm process of this reach, a new one where the former has died.
 
-    async def _start(self, network: bool) -> WarmProcess:
+        Who stops waiting for it does not stop its start, which others may wait for.
+        """
+        former = self._warm.get(network)
+        warm = former and former.done() and _result(former)
+        if former is None or (former.done() and not (warm and warm.alive)):
+            starting = asyncio.create_task(self._start(network, warm or None))
+            self._warm[network] = starting
+        return await asyncio.shield(self._warm[network])
+
+    async def _start(self, network: bool, former: WarmProcess | None) -> WarmProcess:
+        if former:
+            await former.close()
         order, settings = self._order, self._sandbox
         if order is None or self._lock is None:
             raise Retryable("run_not_prepared", "the run is not ready, or has ended", step="run")
@@ -215,8 +238,8 @@ async def _locked(scratch: Path, seconds: float = _DEAD_WITHIN) -> int:
     )
 
 
-def _text(name: tuple[str, int]) -> str:
-    return f"{name[0]}.{name[1]}"
+def _result(task: asyncio.Task[WarmProcess]) -> WarmProcess | None:
+    return None if task.cancelled() or task.exception() else task.result()
 
 
 def _node(task: Assignment) -> dict[str, Json]:

@@ -133,7 +133,7 @@ class Run:
         why = self._halt.why
         await self._attempts.end_all("the run was stopped")
         if isinstance(why, CancelledByRequest):
-            return "cancelled", str(why) or "cancelled"
+            return "cancelled", str(why)
         if isinstance(why, GatewayError):
             _log.warning("run_stopped", launch_id=self._order.launch_id, detail=str(why))
             return "failed", why.public_message

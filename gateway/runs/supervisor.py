@@ -62,11 +62,11 @@ class RunSupervisor:
         self._runs[order.launch_id] = run, task
         task.add_done_callback(lambda _: self._runs.pop(order.launch_id, None))
 
-    async def cancel(self, launch_id: str) -> None:
+    async def cancel(self, launch_id: str, reason: str = "cancelled") -> None:
         """Stop a run and return when nothing of it is alive; an unknown one has ended already."""
         if found := self._runs.get(launch_id):
             run, task = found
-            run.stop(CancelledByRequest("cancelled"))
+            run.stop(CancelledByRequest(reason))
             await asyncio.wait([task])
 
     async def wait(self, launch_id: str) -> None:

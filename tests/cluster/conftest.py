@@ -33,12 +33,17 @@ def asked() -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip with the way out; and the first test may have to wait for Kubernetes to be built."""
-    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    needy = [
+        item
+        for item in items
+        if item.path.is_relative_to(HERE)
+        and {"cluster", "oracle"}.intersection(getattr(item, "fixturenames", ()))
+    ]
     skip = pytest.mark.skip(
         reason="no cluster bed is up: make test-cluster, or set SLUICE_CLUSTER=1"
     )
     wanted = asked() or State.default().variables() is not None
-    for item in ours:
+    for item in needy:
         item.add_marker(pytest.mark.timeout(BUILD_SECONDS) if wanted else skip)
 
 
@@ -72,6 +77,24 @@ def cluster() -> Iterator[dict[str, str]]:
 def api(cluster: dict[str, str]) -> Api:
     """The API server, as its administrator."""
     return Api.from_kubeconfig(Path(cluster["KUBECONFIG"]))
+
+
+def require_nodes(api: Api, kind: str, otherwise: str) -> None:
+    """Skip the test where the cluster has no node of a kind."""
+    if not api.get("/api/v1/nodes", labelSelector=f"type={kind}")["items"]:
+        pytest.skip(otherwise)
+
+
+@pytest.fixture
+def fake_nodes(api: Api) -> None:
+    """Nodes that KWOK plays, which do what a pod's annotations say."""
+    require_nodes(api, "kwok", "this cluster has no fake nodes")
+
+
+@pytest.fixture
+def real_node(api: Api) -> None:
+    """A node with a kubelet and the image made from this machine's Python."""
+    require_nodes(api, "kubelet", "no real node: run --kubelet, see tests/cluster/README.md")
 
 
 @pytest.fixture

@@ -10,29 +10,11 @@ from typing import Any
 
 import pytest
 from bed.api import Api, ApiError, Object
+from bed.objects import PROFILES, collection, ended, phase, pod
 from bed.oracle import PolicyOracle
 
-CNP = "ciliumnetworkpolicies"
+FAKE = pytest.mark.usefixtures("fake_nodes")
 GUARDS = "/apis/admissionregistration.k8s.io/v1"
-
-
-def pod(name: str, **annotations: str) -> Object:
-    """One task's pod, as small as it gets."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "annotations": {
-                f"bed.sluice/{key.replace('_', '-')}": value for key, value in annotations.items()
-            },
-        },
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "containers": [{"name": "task", "image": "sluice.test/task", "command": ["true"]}],
-        },
-    }
 
 
 def policy(*egress: Object, **rule: Any) -> Object:
@@ -104,17 +86,6 @@ BAD = {
 }
 
 
-def collection(namespace: str, kind: str = "pods") -> str:
-    """The path of a collection in a namespace."""
-    group = "apis/cilium.io/v2" if kind == CNP else "api/v1"
-    return f"/{group}/namespaces/{namespace}/{kind}"
-
-
-def phase(name: str) -> Any:
-    """A question for ``Api.when``: whether the pod is in this phase."""
-    return lambda found: found["status"].get("phase") == name
-
-
 def test_cluster_version_is_the_pinned_one(api: Api) -> None:
     """The API server is Kubernetes 1.35, and says so as a release does."""
     version = api.get("/version")
@@ -138,7 +109,7 @@ def test_cluster_accepts_good_policies(api: Api, namespace: str, name: str) -> N
     """Cilium's CRD is served, and takes what the oracle takes."""
     wanted = copy.deepcopy(GOOD[name])
     wanted["metadata"]["namespace"] = namespace
-    created = api.create(collection(namespace, CNP), wanted)
+    created = api.create(collection(namespace, PROFILES), wanted)
     assert created["spec"] == wanted["spec"]
 
 
@@ -147,9 +118,9 @@ def test_cluster_refuses_unknown_fields(api: Api, namespace: str) -> None:
     wanted = policy(API_HOST, egres=[])
     wanted["metadata"]["namespace"] = namespace
     with pytest.raises(ApiError, match=r'unknown field "spec\.egres"') as refused:
-        api.create(collection(namespace, CNP), wanted)
+        api.create(collection(namespace, PROFILES), wanted)
     assert refused.value.status == 400
-    lenient = api.create(collection(namespace, CNP), wanted, fieldValidation="Ignore")
+    lenient = api.create(collection(namespace, PROFILES), wanted, fieldValidation="Ignore")
     assert "egres" not in lenient["spec"]
 
 
@@ -158,7 +129,7 @@ def test_cluster_refuses_a_bad_name(api: Api, namespace: str) -> None:
     wanted = policy({**API_HOST, "toFQDNs": [{"matchName": "https://api.example.com/"}]})
     wanted["metadata"]["namespace"] = namespace
     with pytest.raises(ApiError, match="matchName") as refused:
-        api.create(collection(namespace, CNP), wanted)
+        api.create(collection(namespace, PROFILES), wanted)
     assert refused.value.status == 422
 
 
@@ -177,15 +148,17 @@ def test_oracle_refuses_bad_policies(oracle: PolicyOracle, name: str) -> None:
     assert reason in opinion.error
 
 
+@FAKE
 def test_cluster_pod_runs_to_success(api: Api, namespace: str) -> None:
     """The scheduler places a pod on a fake node, and KWOK runs it to Succeeded with its message."""
     api.create(collection(namespace), pod("task", message="42 rows"))
     done = api.when(f"{collection(namespace)}/task", phase("Succeeded"))
     assert done["spec"]["nodeName"].startswith("fake-")
-    ended = done["status"]["containerStatuses"][0]["state"]["terminated"]
-    assert (ended["exitCode"], ended["reason"], ended["message"]) == (0, "Completed", "42 rows")
+    how = ended(done)
+    assert (how["exitCode"], how["reason"], how["message"]) == (0, "Completed", "42 rows")
 
 
+@FAKE
 def test_cluster_pod_fails_when_told(api: Api, namespace: str) -> None:
     """A pod that is held stays Running; an exit code given later makes it Failed."""
     api.create(collection(namespace), pod("task", hold="running"))
@@ -201,6 +174,7 @@ def test_cluster_pod_fails_when_told(api: Api, namespace: str) -> None:
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
 
 
+@FAKE
 def test_cluster_pod_log_comes_from_a_file(api: Api, namespace: str, tmp_path: Path) -> None:
     """A pod's log is asked of the API server, which asks the kubelet that KWOK plays."""
     lines = tmp_path / "task.log"  # as a container runtime writes it: time, stream, full line
@@ -218,6 +192,7 @@ def test_cluster_pod_log_comes_from_a_file(api: Api, namespace: str, tmp_path: P
     assert api.text("GET", f"{path}/log") == "42 rows\n"
 
 
+@FAKE
 def test_cluster_pod_is_deleted(api: Api, namespace: str) -> None:
     """A running pod that is deleted goes away, as under a kubelet."""
     api.create(collection(namespace), pod("task", hold="running"))
@@ -290,6 +265,7 @@ def refused_soon(api: Api, path: str, wanted: Object, *, tries: int = 100) -> Ap
     raise AssertionError(f"still accepted after {tries} tries")
 
 
+@FAKE
 def test_cluster_audit_log_names_the_user(
     api: Api, namespace: str, cluster: dict[str, str]
 ) -> None:

@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     import luigi.scheduler
     import luigi.worker
 
-    from gateway.runs import driver
+    from gateway.runs import driver, stand_ins
 
 
 def _reads(method: Any, name: str) -> set[str]:
@@ -66,14 +66,14 @@ def test_what_a_worker_reads_of_a_process() -> None:
         | _reads(worker._purge_children, "p")
         | _reads(worker.dispatch_scheduler_message, "task_process")
     )
-    attempt = driver.Attempt(task=None, number=1, timeout=5, send=lambda _: None)
+    attempt = stand_ins.Attempt(task=None, number=1, timeout=5, send=lambda _: None)
     assert wanted - {"run"} == {name for name in wanted if hasattr(attempt, name)}
     assert attempt.use_multiprocessing  # so `run` is never called
 
 
 def test_what_a_worker_reads_of_a_process_that_is_none() -> None:
     """A wrapper's stand-in is run at once, and has what is read of it while it waits its turn."""
-    nothing = driver.NoProcess(task=None, finish=lambda _: None)
+    nothing = stand_ins.NoProcess(task=None, finish=lambda _: None)
     assert not nothing.use_multiprocessing
     wanted = _reads(luigi.worker.Worker._purge_children, "p") - {
         "task",
@@ -144,7 +144,7 @@ def test_no_configuration_file_is_heard(tmp_path: Path) -> None:
     (tmp_path / "other.cfg").write_text(config)
     code = """
         import luigi, luigi.scheduler, luigi.worker
-        from gateway.runs import driver
+        from gateway.runs import driver, stand_ins
         assert luigi.scheduler.scheduler().retry_count == 77  # the file is found at first
         driver.forget_configuration()
         assert luigi.scheduler.scheduler().retry_count == 999999999

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, serve
+from gateway_bed import ROOT, serve
 from test_contract_luigi_examples import tree
 
 from gateway.graph.code import read_tree

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from gateway_bed import ROOT
 
 from gateway.commands.client import GatewayClient
 from gateway.decisionlog import verifier

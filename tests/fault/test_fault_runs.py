@@ -94,7 +94,7 @@ async def test_warm_process_killed(rig: Rig) -> None:
     order = await rig.order("Leaf", name="one", seconds="1.0")
     await rig.supervisor.start(order)
     await rig.until("begin Leaf-one")
-    rig.executors[0]._warm[False]._process.kill()
+    rig.executors[0]._warm[False].result()._process.kill()
     await rig.supervisor.wait(order.launch_id)
     assert rig.told(RunFinished)[0].status == "succeeded"
     ends = [(event.status, event.explanation) for event in rig.told(TaskFinished)]
@@ -106,7 +106,7 @@ async def test_warm_process_hangs(rig: Rig) -> None:
     order = await rig.order("Endless")
     await rig.supervisor.start(order)
     await rig.until("begin Endless-it")
-    guest = rig.executors[0]._warm[False]._process._process
+    guest = rig.executors[0]._warm[False].result()._process._process
     assert guest is not None
     signal.pidfd_send_signal(guest, signal.SIGSTOP)
     began = time.monotonic()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Served
+from gateway_bed import Served
 
 from gateway.commands.client import ClientError
 

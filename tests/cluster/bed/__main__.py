@@ -3,8 +3,10 @@
     up [--nodes N]      build what is missing, start everything, return when it takes pods
     down                end it; returns when no process of it is left
     env [--json]        what its users want in their environment; status 1 when no bed is up
-    run COMMAND...      run a command with the bed up and that environment; down again afterwards
-                        unless it was up before
+    run [--nodes N] [--kubelet] COMMAND...
+                        run a command with the bed up and that environment; down again afterwards
+                        unless it was up before. With --kubelet there is a real node too, and both
+                        bed and command run in namespaces of their own (root only): try `bash`
     build [PROGRAM...]  only build (everything that `up` needs, or the programs named)
 
 Where ``KUBECONFIG`` names another cluster, that one is used and nothing is brought up.
@@ -21,10 +23,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .bringing_up import prepare, serve
+from .bringing_up import Size, prepare, serve
 from .builds import PROGRAMS, program
-from .lifecycle import bring_down, bring_up, find
+from .lifecycle import COMMAND, bring_down, bring_up, find
 from .places import BedError, State
+from .private import run_apart, settle
 
 
 def _arguments() -> argparse.Namespace:
@@ -36,11 +39,14 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     nodes = argparse.ArgumentParser(add_help=False)
     nodes.add_argument("--nodes", type=int, default=3, help="fake nodes (3)")
-    for name in ("up", "serve"):
-        commands.add_parser(name, parents=[nodes])
+    node = argparse.ArgumentParser(add_help=False, parents=[nodes])
+    node.add_argument("--kubelet", action="store_true", help="and a real one")
+    commands.add_parser("up", parents=[nodes]).set_defaults(kubelet=False)
+    commands.add_parser("serve", parents=[node])
+    for name in ("run", "inside"):
+        commands.add_parser(name, parents=[node]).add_argument("argv", nargs=argparse.REMAINDER)
     commands.add_parser("down")
     commands.add_parser("env").add_argument("--json", action="store_true")
-    commands.add_parser("run", parents=[nodes]).add_argument("argv", nargs=argparse.REMAINDER)
     commands.add_parser("build").add_argument("programs", nargs="*", choices=[*PROGRAMS, []])
     return parser.parse_args()
 
@@ -57,9 +63,9 @@ def _env(*, as_json: bool) -> int:
     return 0
 
 
-def _run(state: State, nodes: int, argv: list[str]) -> int:
+def _run(state: State, size: Size, argv: list[str]) -> int:
     was_up = find(state) is not None
-    variables = bring_up(state, nodes)
+    variables = bring_up(state, size)
     try:
         return subprocess.run(argv, env={**os.environ, **variables}, check=False).returncode
     finally:
@@ -67,31 +73,55 @@ def _run(state: State, nodes: int, argv: list[str]) -> int:
             bring_down(state)
 
 
+def _run_apart(size: Size, argv: list[str]) -> int:
+    """Run again, inside; a bed that is up out here is another one."""
+    prepare(size)
+    os.environ.pop("KUBECONFIG", None)
+    apart = State(State.default().folder.with_name(f"sluice-cluster-apart-{os.getpid()}"))
+    os.environ["SLUICE_CLUSTER_STATE"] = str(apart.folder)
+    try:
+        return run_apart([*COMMAND, "inside", f"--nodes={size.nodes}", "--kubelet", "--", *argv])
+    finally:
+        apart.clear()
+
+
+def _do(arguments: argparse.Namespace) -> int:
+    state = State.default()
+    match arguments.command:
+        case "up":
+            bring_up(state, Size(arguments.nodes))
+            return _env(as_json=False)
+        case "serve":
+            serve(state, Size(arguments.nodes, arguments.kubelet))
+        case "run" | "inside":
+            argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+            if not argv:
+                raise BedError("run what? Give a command, `bash` for one")
+            size = Size(arguments.nodes, arguments.kubelet)
+            if arguments.command == "run" and size.kubelet:
+                return _run_apart(size, argv)
+            if arguments.command == "inside":
+                state.create()
+                settle(state)
+            return _run(state, size, argv)
+        case "down":
+            bring_down(state)
+        case "env":
+            return _env(as_json=arguments.json)
+        case "build":
+            paths: list[Path] = [program(name) for name in arguments.programs]
+            for path in paths or prepare(Size()).values():
+                print(path)
+    return 0
+
+
 def main() -> int:
     """Do what the command line says; the exit status is 0, or 1 with a sentence."""
-    arguments = _arguments()
-    state = State.default()
     try:
-        match arguments.command:
-            case "up":
-                bring_up(state, arguments.nodes)
-                return _env(as_json=False)
-            case "down":
-                bring_down(state)
-            case "env":
-                return _env(as_json=arguments.json)
-            case "run":
-                return _run(state, arguments.nodes, arguments.argv)
-            case "build":
-                paths: list[Path] = [program(name) for name in arguments.programs]
-                for path in paths or prepare().values():
-                    print(path)
-            case "serve":
-                serve(state, arguments.nodes)
+        return _do(_arguments())
     except BedError as error:
         print(f"bed: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 sys.exit(main())

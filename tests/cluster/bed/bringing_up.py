@@ -11,6 +11,7 @@ import http.client
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ from .builds import crds, program
 from .parts import Layout, fake_node
 from .places import State
 from .processes import Child, running, wait_until
+from .real_node import RealNode
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _NODES = "/api/v1/nodes"
@@ -47,16 +49,26 @@ def _until_stopped() -> Iterator[None]:
         yield
 
 
-def prepare() -> dict[str, Path]:
+@dataclass(frozen=True)
+class Size:
+    """What to bring up: this many fake nodes, and a real one or not."""
+
+    nodes: int = 3
+    kubelet: bool = False
+
+
+def prepare(size: Size) -> dict[str, Path]:
     """Have every program at hand, building what the cache lacks (minutes, the first time).
 
     Raises BedError when one cannot be had.
     """
     crds()
+    if size.kubelet:
+        RealNode.prepare()
     return {name: program(name) for name in (*_PARTS, "cilium-oracle")}
 
 
-def serve(state: State, nodes: int) -> None:
+def serve(state: State, size: Size) -> None:
     """Bring the bed up, announce it in the state folder, keep it up until SIGTERM.
 
     Raises BedError when a part ends or does not become ready.
@@ -66,15 +78,15 @@ def serve(state: State, nodes: int) -> None:
         state.logs.mkdir(exist_ok=True)
         with _until_stopped(), contextlib.ExitStack() as stack:
             stack.callback(state.clear, keep_logs=True)  # registered first: it runs last
-            children = _start(state, nodes, stack)
+            children = _start(state, size, stack)
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # a part ended: none should
             for child in children:
                 child.check()
         state.clear()
 
 
-def _start(state: State, nodes: int, stack: contextlib.ExitStack) -> list[Child]:
-    programs = prepare()
+def _start(state: State, size: Size, stack: contextlib.ExitStack) -> list[Child]:
+    programs = prepare(size)
     layout = Layout.make(state)
     children: list[Child] = []
 
@@ -88,19 +100,35 @@ def _start(state: State, nodes: int, stack: contextlib.ExitStack) -> list[Child]
     )
     api = Api.from_kubeconfig(kubeconfig)
     wait_until("the API server's /readyz", lambda: _ready(api), children, seconds=_START_SECONDS)
-    for file in crds():
-        api.create(_CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
-    served = ("Established", "True")
-    wait_until("serving CRDs", lambda: _all(api, _CRDS, served), children, seconds=_START_SECONDS)
+    definitions = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in crds()]
+    for definition in definitions:
+        api.create(_CRDS, definition)
+    wait_until(
+        "serving CRDs",
+        lambda: _with(api, _CRDS, ("Established", "True")) == len(definitions),
+        children,
+        seconds=_START_SECONDS,
+    )
     for name, command in (
         ("kube-controller-manager", layout.kube_controller_manager),
         ("kube-scheduler", layout.kube_scheduler),
         ("kwok", layout.kwok),
     ):
         begin(name, command(programs[name]))
-    for number in range(nodes):
+    for number in range(size.nodes):
         api.create(_NODES, fake_node(number))
-    wait_until("readiness for pods", lambda: _takes_pods(api), children, seconds=_START_SECONDS)
+    if size.kubelet:
+        node = RealNode(layout, state.machine / "node")
+        begin("containerd", node.containerd())
+        wait_until("loading images", node.load_images, children, seconds=_START_SECONDS)
+        begin("kubelet", node.kubelet())
+    expected = size.nodes + size.kubelet
+    wait_until(
+        "readiness for pods",
+        lambda: _takes_pods(api, expected),
+        children,
+        seconds=_START_SECONDS,
+    )
     state.announce(
         {
             "KUBECONFIG": str(state.kubeconfig),
@@ -119,16 +147,16 @@ def _ready(api: Api) -> bool:
         return False
 
 
-def _all(api: Api, collection: str, condition: tuple[str, str]) -> bool:
-    """Whether every object of a collection has this condition, a type and a status."""
-    return all(
-        condition
-        in {(each["type"], each["status"]) for each in one["status"].get("conditions", [])}
+def _with(api: Api, collection: str, condition: tuple[str, str]) -> int:
+    """How many objects of a collection have this condition, a type and a status."""
+    held = (
+        {(each["type"], each["status"]) for each in one["status"].get("conditions") or ()}
         for one in api.get(collection)["items"]
     )
+    return sum(condition in each for each in held)
 
 
-def _takes_pods(api: Api) -> bool:
+def _takes_pods(api: Api, nodes: int) -> bool:
     """Whether nodes are ready and a namespace got the service account that its pods need."""
     accounts = api.get("/api/v1/namespaces/default/serviceaccounts")["items"]
-    return bool(accounts) and _all(api, _NODES, ("Ready", "True"))
+    return bool(accounts) and _with(api, _NODES, ("Ready", "True")) == nodes

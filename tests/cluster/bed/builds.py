@@ -9,6 +9,7 @@ core that they get.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import resource
@@ -21,12 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .places import HERE, BedError, cache_folder
+from .places import HERE, ROOT, BedError, cache_folder
 
 _VERSION_VARIABLES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GoModule:
     """A folder with a go.mod: what it builds, the module that gives it its version and CRDs."""
 
@@ -65,6 +66,12 @@ CILIUM = GoModule(
     crds="pkg/k8s/apis/cilium.io/client/crds/v2/*.yaml",
 )
 
+_PACKAGES = ("containerd", "runc", "containernetworking-plugins")
+_DEBIAN = {
+    "containerd": Path("usr/bin/containerd"),
+    "runc": Path("usr/sbin/runc"),
+    "ptp": Path("usr/lib/cni/ptp"),
+}
 _MODULES = {name: module for module in (KUBERNETES, KWOK, CILIUM) for name in module.programs}
 PROGRAMS = tuple(_MODULES)
 
@@ -84,6 +91,23 @@ def program(name: str) -> Path:
 def crds() -> list[Path]:
     """Return the CRDs of the same versions as the programs, copied out of their modules."""
     return [file for module in (CILIUM, KWOK) for file in sorted(_crds(module).glob("*.yaml"))]
+
+
+def debian_program(name: str) -> Path:
+    """Return a program of a Debian package: the installed one, else one unpacked into the cache.
+
+    Raises BedError when the packages cannot be had.
+    """
+    packaged = _DEBIAN[name]
+    for searched in (*os.get_exec_path(), f"/{packaged.parent}"):
+        if (installed := Path(searched) / name).is_file():
+            return installed
+    folder = cache_folder() / "debian"
+    if not (folder / packaged).exists():
+        command = [str(ROOT / "scripts" / "cluster-packages.sh"), str(folder), *_PACKAGES]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise BedError(f"no {name}; install {', '.join(_PACKAGES)}")
+    return folder / packaged
 
 
 def _crds(module: GoModule) -> Path:
@@ -132,6 +156,7 @@ def _flags(module: GoModule) -> list[str]:
     return ["-trimpath", "-buildvcs=false", "-ldflags=" + " ".join(["-s", "-w", *variables])]
 
 
+@functools.cache
 def _place(module: GoModule) -> Path:
     digest = hashlib.sha256(_go(module, "env", "GOVERSION", "GOOS", "GOARCH").encode())
     digest.update(" ".join(_flags(module)).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,14 +75,15 @@ class Authority:
             .not_valid_after(now + _LIFETIME)
         )
 
-    def _issue(self, file: str, names: list[x509.NameAttribute[str]], *, server: bool) -> KeyPair:
+    def _issue(
+        self, file: str, names: list[x509.NameAttribute[str]], addresses: Sequence[str] = ()
+    ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         draft = self._draft(x509.Name(names), key)
-        if server:
+        if addresses:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-            hosts: list[x509.GeneralName] = [x509.DNSName("localhost")]
-            hosts.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+            hosts = [x509.IPAddress(ipaddress.ip_address(each)) for each in addresses]
             draft = draft.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         certificate = draft.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(
             self._key, hashes.SHA256()
@@ -90,17 +92,16 @@ class Authority:
         public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return KeyPair(public, private_file(self._folder / f"{file}.key", _pem(key)))
 
-    def server(self, name: str) -> KeyPair:
-        """Issue a certificate for a server on loopback, which may also call its own kind."""
-        common = x509.NameAttribute(NameOID.COMMON_NAME, name)
-        return self._issue(name, [common], server=True)
+    def server(self, name: str, *addresses: str) -> KeyPair:
+        """Issue a certificate for a server at some addresses; it may also call its own kind."""
+        return self._issue(name, [x509.NameAttribute(NameOID.COMMON_NAME, name)], addresses)
 
     def client(self, user: str, group: str | None = None) -> KeyPair:
         """Issue a certificate for one Kubernetes user."""
         names = [x509.NameAttribute(NameOID.COMMON_NAME, user)]
         if group is not None:
             names.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group))
-        return self._issue(user.replace(":", "-"), names, server=False)
+        return self._issue(user.replace(":", "-"), names)
 
     def kubeconfig(self, path: Path, server: str, user: str, group: str | None = None) -> Path:
         """Write a kubeconfig for one user at one API server."""

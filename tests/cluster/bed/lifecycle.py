@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from .bringing_up import prepare
+from .bringing_up import Size, prepare
 from .places import ROOT, BedError, State
 from .processes import tail
 
+COMMAND = (sys.executable, "-m", "tests.cluster.bed")
 _STOP_SECONDS = 60
 
 
@@ -31,18 +32,18 @@ def find(state: State) -> dict[str, str] | None:
     return state.variables()
 
 
-def bring_up(state: State, nodes: int) -> dict[str, str]:
+def bring_up(state: State, size: Size) -> dict[str, str]:
     """Return the environment of the cluster that is there, bringing up the bed when there is none.
 
     Raises BedError with the end of its log when it does not come up.
     """
     if (variables := find(state)) is not None:
         return variables
-    prepare()  # here, where somebody sees how long it takes
+    prepare(size)  # here, where somebody sees how long it takes
     state.create()
     with state.log.open("wb") as output:
         bed = subprocess.Popen(
-            [sys.executable, "-m", "tests.cluster.bed", "serve", f"--nodes={nodes}"],
+            [*COMMAND, "serve", f"--nodes={size.nodes}", *(["--kubelet"] if size.kubelet else [])],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -50,7 +51,7 @@ def bring_up(state: State, nodes: int) -> dict[str, str]:
             start_new_session=True,
         )
     while (variables := state.variables()) is None:
-        if bed.poll() is not None:
+        if bed.poll() is not None and state.holder() is None:  # else another is coming up
             raise BedError(f"it did not come up:\n{tail(state.log, 30)}")
         time.sleep(0.1)
     return variables

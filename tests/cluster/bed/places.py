@@ -62,6 +62,11 @@ class State:
         return self.folder / "logs"
 
     @property
+    def machine(self) -> Path:
+        """What the real node writes, and what it believes to write elsewhere."""
+        return self.folder / "machine"
+
+    @property
     def log(self) -> Path:
         """What the bed itself says, as long as it is up or when it failed."""
         return self.folder / "bed.log"
@@ -86,8 +91,9 @@ class State:
 
     def clear(self, *, keep_logs: bool = False) -> None:
         """Remove what a bed wrote, and the folder when nothing else is in it."""
-        for name in ("etcd", "pki", *(() if keep_logs else ("logs",))):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        folders = [self.folder / "etcd", self.folder / "pki", self.machine / "node"]
+        for folder in folders if keep_logs else [*folders, self.machine, self.logs]:
+            shutil.rmtree(folder, ignore_errors=True)
         for file in (self.kubeconfig, self.audit_log, self._ready):
             file.unlink(missing_ok=True)
         if not keep_logs:

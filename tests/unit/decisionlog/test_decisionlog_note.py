@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import string
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -70,6 +73,24 @@ def test_another_key_of_the_same_name_is_not_ours() -> None:
         note.verify(note.sign(CHECKPOINT, stranger), PUBLIC)
     with pytest.raises(IntegrityViolation):
         note.verify(note.sign(CHECKPOINT._replace(origin="other"), KEY), PUBLIC)
+
+
+def test_a_key_speaks_for_its_own_log_only() -> None:
+    """A body of another log, signed under our name."""
+    body = TEXT.split("\n\n")[0].replace(ORIGIN, "other") + "\n"
+    ours = base64.b64decode(TEXT.split(" ")[-1])[:4]
+    signature = base64.b64encode(ours + KEY.sign(body.encode())).decode()
+    with pytest.raises(IntegrityViolation):
+        note.verify(f"{body}\n\u2014 {ORIGIN} {signature}\n", PUBLIC)
+
+
+def test_stray_bits_in_base64_are_refused() -> None:
+    """They decode to the same signature, and are another text."""
+    assert TEXT.endswith("=\n")
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    last = alphabet.index(TEXT[-3])
+    with pytest.raises(IntegrityViolation):
+        note.verify(f"{TEXT[:-3]}{alphabet[last + 1]}=\n", PUBLIC)
 
 
 @pytest.mark.parametrize("origin", ["", "two words", "plus+plus", "new\nline"])

@@ -104,19 +104,29 @@ async def test_a_restart_repeats_no_checkpoint(disk: Disk, log: SqliteDecisionLo
 async def test_callers_at_once_share_one_process(
     log: SqliteDecisionLog, signer: CheckpointSigner
 ) -> None:
-    """Answers are never mixed up; one that gives up disturbs nobody."""
+    """Each gets a checkpoint that covers what was durable when it asked."""
 
     async def one() -> int:
         receipt = await log.append(Entry("task.started"))
         return note.parse(await signer.checkpoint_now()).size - receipt.seq
 
-    tasks = [asyncio.create_task(one()) for _ in range(20)]
-    impatient = asyncio.create_task(signer.checkpoint_now())
-    await asyncio.sleep(0)
-    impatient.cancel()
-    assert all(covered >= 1 for covered in await asyncio.gather(*tasks))
-    assert impatient.cancelled()
+    assert all(covered >= 1 for covered in await asyncio.gather(*(one() for _ in range(20))))
     assert signer.healthy[0]
+
+
+async def test_a_caller_that_gives_up_disturbs_nobody(
+    log: SqliteDecisionLog, signer: CheckpointSigner
+) -> None:
+    """The answer that it no longer waits for is not taken for the next one's."""
+    await log.append(Entry("gateway.started"))
+    impatient = asyncio.create_task(signer.checkpoint_now())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert signer._asking.locked()
+    impatient.cancel()
+    await log.append(Entry("gateway.stopped"))
+    assert note.parse(await signer.checkpoint_now()).size == 2
+    assert impatient.cancelled()
 
 
 async def test_a_signer_that_dies_is_started_again(disk: Disk, log: SqliteDecisionLog) -> None:

@@ -14,10 +14,11 @@ import pytest
 from decisionlog_disk import ORIGIN, Disk, SignedLog, forge
 
 from gateway.canonical import encode
-from gateway.decisionlog import note
+from gateway.decisionlog import note, record
 from gateway.decisionlog.log import Entry
 from gateway.decisionlog.signing import REQUEST, Answer, Signer, serve
 from gateway.decisionlog.verifier import verify
+from gateway.decisionlog.verifier.proofs import leaf_hash, node_hash
 from gateway.errors import IntegrityViolation, Misconfigured, Retryable
 from gateway.keys import signing_key_path, verifier_key_path
 from gateway.store.connection import open_reader
@@ -138,6 +139,40 @@ async def test_a_log_swapped_under_a_running_signer_is_not_signed(
     signer.sign()
     shutil.copy(backup, signed.disk.database)
     await append(signed.disk, 4)
+    assert refusal(signer) == "log_forked"
+
+
+async def test_history_rewritten_with_the_writers_key_is_not_signed(signed: SignedLog) -> None:
+    """MACs are right, and the stored nodes agree at the last head as well as at the new one."""
+    signed.disk.signer().sign()
+    await append(signed.disk, 1)
+    key = signed.disk.ring().writer
+    with signed.disk.tampered() as connection:
+        (raw,) = connection.execute("SELECT bytes FROM entries WHERE seq = 10").fetchone()
+        raw = raw.replace(b"number", b"nomber")
+        mac = record.authentication(key, 10, raw)
+        connection.execute("UPDATE entries SET bytes = ?, mac = ? WHERE seq = 10", (raw, mac))
+        (last,) = connection.execute("SELECT bytes FROM entries WHERE seq = 11").fetchone()
+        (pair,) = connection.execute(
+            "SELECT hash FROM nodes WHERE level = 1 AND idx = 4"
+        ).fetchone()
+        above = node_hash(pair, node_hash(leaf_hash(raw), leaf_hash(last)))
+        connection.execute("UPDATE nodes SET hash = ? WHERE level = 2 AND idx = 2", (above,))
+    assert refusal(signed.disk.signer()) == "log_forked"
+
+
+@pytest.mark.parametrize(("level", "index"), [(0, 10), (2, 2)])
+async def test_a_tree_that_is_wrong_at_either_head_is_not_signed(
+    signed: SignedLog, level: int, index: int
+) -> None:
+    """A node that only the last head needs, and one that only the new head needs."""
+    signer = signed.disk.signer()
+    signer.sign()
+    await append(signed.disk, 1)
+    with signed.disk.tampered() as connection:
+        connection.execute(
+            "UPDATE nodes SET hash = zeroblob(32) WHERE level = ? AND idx = ?", (level, index)
+        )
     assert refusal(signer) == "log_forked"
 
 

@@ -373,6 +373,16 @@ def test_an_entry_and_a_node_elsewhere_are_told_apart(signed: SignedLog) -> None
     assert "node 1/3" in problems(report, None)[0]
 
 
+def test_a_wrong_node_does_not_hide_which_entry_was_changed(signed: SignedLog) -> None:
+    """Where one half is wrong as stored, it is taken as computed, and the other the other way."""
+    with signed.disk.tampered() as connection:
+        change(connection, 5, body={})
+        connection.execute("UPDATE nodes SET hash = zeroblob(32) WHERE level = 2 AND idx = 0")
+    report = check(signed)
+    assert [finding.seq for finding in report.findings] == [5, None]
+    assert "node 2/0" in report.findings[1].problem
+
+
 def test_a_checkpoint_that_was_changed_is_named(signed: SignedLog) -> None:
     """It proves nothing, and the older one still does."""
     with signed.disk.tampered() as connection:

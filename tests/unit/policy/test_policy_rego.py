@@ -112,7 +112,7 @@ async def test_policy_rego_bounds_memory() -> None:
     """A worker that outgrows its memory ends, and the error says so to operators."""
     async with engine(memory_mb=150) as found:
         with pytest.raises(Retryable) as caught:
-            await found.evaluate(ask("large", limit=20_000_000))
+            await found.evaluate(ask("large", limit=3_000_000))
         assert caught.value.code == "policy_unavailable"
         assert "memory" in caught.value.diagnostics
         assert await denied(found, ask("deny")) == ["ordinary"]

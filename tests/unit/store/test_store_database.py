@@ -183,6 +183,7 @@ async def test_a_full_database_fails_the_batch(database: Database) -> None:
 
     outcomes = await together(database, lambda c: insert(c, "ada"), fill)
     assert [type(outcome) for outcome in outcomes] == [Retryable, Retryable]
+    assert {"disk is full" in outcome.diagnostics for outcome in outcomes} == {True}
     assert await names(database) == []
     await database.write(lambda c: c.execute("PRAGMA max_page_count=100000").fetchone())
     assert await database.write(lambda c: insert(c, "bob")) == 1
@@ -274,11 +275,17 @@ async def test_close_drains_the_queue(tmp_path: Path) -> None:
     """Whoever was waiting is answered; whoever comes later is turned away; the WAL is gone."""
     database = await Database.open(tmp_path / "sluice.db", within_seconds=5)
     await database.schema(["CREATE TABLE IF NOT EXISTS names (name TEXT)"])
+    gate = threading.Event()
+    held = asyncio.create_task(database.write(lambda _: gate.wait(5)))
+    await asyncio.sleep(0.02)
     waiting = [
         asyncio.create_task(database.write(lambda c, i=i: insert(c, f"n{i}"))) for i in range(20)
     ]
     await asyncio.sleep(0)
-    await database.close()
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0.02)
+    gate.set()
+    await asyncio.gather(held, closing)
     assert sorted(await asyncio.gather(*waiting)) == list(range(1, 21))
     for use in (database.write, database.read):
         with pytest.raises(Retryable) as caught:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Served, serve
+from gateway_bed import ROOT, Served, serve
 
 from gateway.commands.client import ClientError
 

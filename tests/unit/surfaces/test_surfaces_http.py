@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Served, serve
+from gateway_bed import Served, serve
 
 from gateway.commands.client import ClientError, Event
 

@@ -26,8 +26,8 @@ def encode(value: Json) -> bytes:
     Raises ``Rejected`` (code ``not_canonical``) for anything outside the subset, lone surrogates
     included: two different values never share their bytes.
     """
-    _check(value, "$")
     try:
+        _check(value, "$")
         text = json.dumps(
             value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
         )

@@ -163,6 +163,9 @@ def _log(commands: Commands) -> None:
     inner = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
     verify = _add(inner, "verify", logs.verify, "replay the log from its file and a public key")
     verify.add_argument("--key", help="public key, or a file that holds it (log.vkey)")
+    verify.add_argument(
+        "--witness", type=Path, help="copy of checkpoints.log: finds a log that was cut or replaced"
+    )
     prove = _add(inner, "prove", logs.prove, "one entry with its inclusion proof")
     prove.add_argument("--seq", type=int, required=True, help="sequence number of the entry")
     export = _add(inner, "export", logs.export, "write the log as lines of JSON")

@@ -27,7 +27,9 @@ def public_key(arguments: argparse.Namespace) -> str:
 
 async def verify(arguments: argparse.Namespace, console: Console) -> int:
     """Replay the whole log from its file and a public key alone."""
-    report = await asyncio.to_thread(verifier.verify, arguments.file, public_key(arguments))
+    report = await asyncio.to_thread(
+        verifier.verify, arguments.file, public_key(arguments), arguments.witness
+    )
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))  # noqa: T201 -- a command's output
         return 0 if report.ok else 1

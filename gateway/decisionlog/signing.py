@@ -119,7 +119,7 @@ class Signer:
         Raises ``IntegrityViolation``, from then on each time, or ``Retryable``.
         """
         if self._refusal is not None:
-            raise self._refusal
+            raise IntegrityViolation(self._refusal.code, self._refusal.public_message)
         try:
             with closing(open_reader(self._database)) as connection:
                 connection.execute("BEGIN")  # one snapshot

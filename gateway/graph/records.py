@@ -21,7 +21,7 @@ _DESTINATION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _TASK_ID = re.compile(r"[A-Za-z0-9_.]*")
 _RESOURCE = re.compile(r"[\x21-\x7e]{1,100}")
 _LONGEST_NAME = 200
-_LONGEST_VALUE = 16_384
+_LONGEST_VALUE = 65_536
 _MOST = {"parameters": 200, "egress": 64, "may_yield": 64, "resources": 32}
 _BIG = 2**31
 

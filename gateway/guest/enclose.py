@@ -25,19 +25,27 @@ _SCOPES = 0b11  # abstract unix sockets, signals: Landlock ABI 6
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def fork_enclosed(work: Callable[[], None], lifeline: int, *, nest: bool) -> int:
-    """Fork a warden that runs ``work`` in an enclosed process; return the warden's pid.
+def fork_enclosed(work: Callable[[], None], *, nest: bool) -> tuple[int, int]:
+    """Fork a warden that runs ``work`` in an enclosed process; return its pid, and a lifeline.
 
     The warden ends like the process did (its exit code, or 128 plus the signal, see ``outcome``),
-    after everything inside has ended. Closing the other end of ``lifeline``, a pipe, ends it.
-    ``nest``: what ``can_nest`` said.
+    after everything inside has ended. Closing the lifeline, a descriptor, ends both. ``nest`` is
+    what ``can_nest`` said. Raises ``OSError`` when there is no room for a process.
     """
-    warden = os.fork()
+    theirs, ours = os.pipe()
+    try:
+        warden = os.fork()
+    except OSError:
+        os.close(theirs)
+        os.close(ours)
+        raise
     if warden:
-        return warden
+        os.close(theirs)
+        return warden, ours
     status = 1
     try:
-        status = _guard(work, lifeline, nest=nest)
+        os.close(ours)
+        status = _guard(work, theirs, nest=nest)
     finally:
         os._exit(status)
 
@@ -75,7 +83,7 @@ def _guard(work: Callable[[], None], lifeline: int, *, nest: bool) -> int:
     poll.register(watch, select.POLLIN)
     poll.register(lifeline, select.POLLIN)
     if watch not in {descriptor for descriptor, _ in poll.poll()}:
-        pass
+        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     _end_orphans()
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else _SIGNALLED + os.WTERMSIG(status)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PACKET = 1 << 16
 _DESCRIPTORS = 3  # payload, log, report
+_NO_PROCESS = 71  # the exit code of an attempt that could not be forked: EX_OSERR of sysexits.h
 
 
 @dataclass
@@ -33,7 +34,7 @@ class _Running:
     attempt: str
     warden: int  # process id
     watch: int  # its pidfd
-    lifeline: int  # our end; closing it ends the attempt
+    lifeline: int  # closing it ends the attempt; then -1
 
 
 def serve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None:
@@ -92,30 +93,25 @@ class _Server:
 
     def _start(self, operation: str, attempt: str, descriptors: list[int]) -> None:
         payload, log, report = descriptors
-        lifeline, ours = os.pipe()
-        strangers = [ours, *(item.lifeline for item in self._running.values())]
-        watches = [item.watch for item in self._running.values()]
+        strangers = [end for item in self._running.values() for end in (item.watch, item.lifeline)]
 
         def work() -> None:
             self._selector.close()
             self._link.close()
-            for descriptor in (*strangers, *watches):
+            for descriptor in strangers:
                 if descriptor >= 0:
                     os.close(descriptor)
             self._work.do(operation, payload, log, report)
 
         try:
-            warden = enclose.fork_enclosed(work, lifeline, nest=self._nest)
+            warden, lifeline = enclose.fork_enclosed(work, nest=self._nest)
         except OSError:
-            os.close(ours)
-            _say(self._link, {"event": "exited", "attempt": attempt, "code": 71, "signal": None})
+            event = {"event": "exited", "attempt": attempt, "code": _NO_PROCESS, "signal": None}
+            _say(self._link, event)
             return
-        finally:
-            os.close(lifeline)
-        watch = os.pidfd_open(warden)
-        running = _Running(attempt, warden, watch, ours)
+        running = _Running(attempt, warden, os.pidfd_open(warden), lifeline)
         self._running[attempt] = running
-        self._selector.register(watch, selectors.EVENT_READ, running)
+        self._selector.register(running.watch, selectors.EVENT_READ, running)
 
     def _ended(self, running: _Running) -> None:
         self._selector.unregister(running.watch)

@@ -31,6 +31,7 @@ from gateway.store import launches
 from gateway.store.launches import TaskRow
 
 _log = structlog.get_logger()
+_NODES = 100  # in one entry, which holds 256 KiB at the most
 _END = {
     "succeeded": LaunchState.SUCCEEDED,
     "failed": LaunchState.FAILED,
@@ -61,9 +62,7 @@ class Observer:
                 body: dict[str, Json] = {"task": event.key, "reason": event.reason}
                 await self._append(event.launch_id, "task.refused", body)
             case NodesAdded():
-                nodes: list[Json] = [node.to_json() for node in event.nodes]
-                body = {"task": event.yielder, "nodes": nodes}
-                await self._append(event.launch_id, "task.yielded", body)
+                await self._nodes_added(event)
             case RunFinished():
                 await self._run_finished(event)
         self._parts.hub.wake(event.launch_id)
@@ -88,6 +87,20 @@ class Observer:
 
         entry = Entry("run.recovered" if again else "run.started", body, launch_id=event.launch_id)
         await self._parts.log.append(entry, change=change)
+
+    async def _nodes_added(self, event: NodesAdded) -> None:
+        entries = [
+            Entry(
+                "task.yielded",
+                {
+                    "task": event.yielder,
+                    "nodes": [node.to_json() for node in event.nodes[start : start + _NODES]],
+                },
+                launch_id=event.launch_id,
+            )
+            for start in range(0, len(event.nodes), _NODES)
+        ]
+        await self._parts.log.append_all(entries)
 
     async def _task_finished(self, event: TaskFinished) -> None:
         more: dict[str, Json] = {
@@ -124,6 +137,8 @@ class Observer:
             record = launches.get(connection, event.launch_id)
             written = tuple(located(record.workspace, path) for path in event.outputs)
             end = target
+            if record.state is LaunchState.BINDING:  # it could not even be made ready
+                launches.transition(connection, event.launch_id, LaunchState.RUNNING, now)
             if record.state is LaunchState.CANCELLING:
                 end = LaunchState.CANCELLED  # it was asked to stop: that is what happened to it
             elif end is LaunchState.CANCELLED:

@@ -26,6 +26,14 @@ AdmitYield = Callable[
 ]
 """``(graph, yielder, raw yields, keys of the instances so far) -> (new nodes, roots, sealed)``."""
 
+
+def out_of_turn() -> IntegrityViolation:
+    """Return the error for a driver that asks for what it cannot ask for."""
+    return IntegrityViolation(
+        "driver_protocol", "the run's scheduler asked for what is not in the graph", step="run"
+    )
+
+
 TIMED_OUT = "it ran longer than its time-out allows, and was ended"
 
 
@@ -58,9 +66,10 @@ class Attempts:
         """Start an attempt; ``done`` hears of its end. Raises for a task that is not approved."""
         node = self._book.graph.nodes.get(key)
         if node is None or node.kind in ("possible", "wrapper") or (key, number) in self._running:
-            raise IntegrityViolation(
-                "driver_protocol", "the run's scheduler asked for an unknown task", step="run"
-            )
+            raise out_of_turn()
+        if key in self._book.done:  # Luigi's time-out crossed the news of its end
+            done(Exited(key, number, "DONE"))
+            return
         attempt = asyncio.create_task(self._attempt(key, number))
         self._running[key, number] = attempt
 
@@ -186,5 +195,6 @@ class Attempts:
         if not roots or book.going_in_circles(key, roots):
             why = "it yields tasks that are done, and does not find them complete"
             return Outcome("FAILED", why), (), ()
+        news = [node for node in book.needed_by(roots) if node.key in self._instances]
         text = f"waits for {len(roots)} that it yielded"
-        return Outcome("PENDING", text), tuple(roots), book.plan_nodes(fresh)
+        return Outcome("PENDING", text), tuple(roots), book.plan_nodes(news)

@@ -69,6 +69,10 @@ class Book:
         """Whether Luigi may take the task as complete."""
         return key in self.done or key in self.skipped
 
+    def is_wrapper(self, key: str) -> bool:
+        """Whether there is such a node, and it needs no process."""
+        return key in self.graph.nodes and self.graph.nodes[key].kind == "wrapper"
+
     # --- attempts ----------------------------------------------------------------------------
 
     def started(self, key: str, attempt: int) -> None:
@@ -92,6 +96,16 @@ class Book:
             nodes={**self.graph.nodes, **{node.key: node for node in nodes}},
             sealed={**self.graph.sealed, **sealed},
         )
+
+    def needed_by(self, keys: Iterable[str]) -> list[TaskNode]:
+        """Return some nodes and all that they depend on."""
+        found = dict.fromkeys(keys)
+        ahead = list(found)
+        while ahead:
+            fresh = [dep for dep in self.graph.nodes[ahead.pop()].deps if dep not in found]
+            found.update(dict.fromkeys(fresh))
+            ahead += fresh
+        return [self.graph.nodes[key] for key in found]
 
     def going_in_circles(self, key: str, waits_for: Iterable[str]) -> bool:
         """Whether the task yields, for the second time, only tasks that are complete.

@@ -174,7 +174,7 @@ class Driver:
 
     def _register(self, nodes: tuple[PlanNode, ...]) -> None:
         for node in nodes:
-            if node.kind != "possible":  # stands for tasks that do not exist yet
+            if node.kind != "possible" and node.key not in self._nodes:  # no task, or known
                 self._nodes[node.key] = node
                 self._numbers[node.key] = node.attempts
                 if node.complete:

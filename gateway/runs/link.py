@@ -79,6 +79,12 @@ class DriverLink:
         if not self._writer.is_closing():
             self._writer.write(encode(message))
 
+    async def send_large(self, message: Message) -> None:
+        """Send one message that takes long to write down."""
+        line = await asyncio.to_thread(encode, message)
+        if not self._writer.is_closing():
+            self._writer.write(line)
+
     async def receive(self) -> Message | None:
         """Return the next message, or None when the driver is gone.
 

@@ -142,15 +142,14 @@ class UnsafeLocalExecutor:
 
     async def close(self) -> None:
         """End everything of this run and give up its lock."""
-        self._order = None  # so that nothing is started any more
+        lock, self._lock = self._lock, None  # without it nothing is started any more
         for starting in list(self._warm.values()):
             starting.cancel()
             await asyncio.wait([starting])
             if warm := _result(starting):
                 await warm.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if lock is not None:
+            os.close(lock)
 
     async def _probe(self, tasks: list[Assignment]) -> dict[str, bool | str]:
         keys = [task.node.key for task in tasks]

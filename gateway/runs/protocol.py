@@ -15,7 +15,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -72,7 +72,8 @@ class Exited:
     """Gateway to driver: an attempt has ended, and nothing of it is alive any more.
 
     ``PENDING`` means that it waits for ``new_deps``; ``new_nodes`` are those of them, and of their
-    dependencies, that no message named before.
+    dependencies, that ``plan`` did not name. Some may have been named since: two tasks may yield
+    the same one, and either may be heard first.
     """
 
     node: str
@@ -125,8 +126,12 @@ _BY_NAME: Mapping[str, type[Message]] = {
 
 def encode(message: Message) -> bytes:
     """Return the line that carries ``message``, newline included."""
-    body = {"v": VERSION, "type": type(message).__name__.lower(), **asdict(message)}
-    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    body = {"v": VERSION, "type": type(message).__name__.lower(), **_slots(message)}
+    return json.dumps(body, separators=(",", ":"), default=_slots).encode() + b"\n"
+
+
+def _slots(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def decode(line: bytes) -> Message:

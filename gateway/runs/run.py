@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import structlog
 
-from gateway.errors import GatewayError, IntegrityViolation, Retryable
-from gateway.runs.attempts import TIMED_OUT, AdmitYield, Attempts
+from gateway.errors import GatewayError, Retryable
+from gateway.runs.attempts import TIMED_OUT, AdmitYield, Attempts, out_of_turn
 from gateway.runs.book import Book
 from gateway.runs.events import RunFinished, RunStarted, RunStatus, TaskFinished
 from gateway.runs.executor import Executor, Outcome, RunOrder
@@ -63,21 +63,21 @@ class Run:
 
     async def carry(self, place: AbstractAsyncContextManager[None]) -> None:
         """Wait for ``place``, run in it, and tell how it ended. Raises nothing."""
-        halt = self._halt
         async with AsyncExitStack() as stack:
             try:
-                await halt.unless_stopped(stack.enter_async_context(place))
-                status, reason = await self._run()
+                await self._halt.unless_stopped(stack.enter_async_context(place))
+                end: RunFinished | None = self._end(*await self._run())
             except StoppedError:
-                status, reason = await self._wind_down()
+                end = await self._wind_down()
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends the run
-                halt.stop(error)
-                status, reason = await self._wind_down()
+                self._halt.stop(error)
+                end = await self._wind_down()
             finally:
                 await self._executor.close()
                 await self._teller.close()
-            if not isinstance(halt.why, GatewayStopping):
-                await self._tell_end(status, reason)
+            if end:
+                with suppress(StoppedError):  # then it has no end yet, and recovery finds it
+                    await self._teller.tell(end)
 
     async def _run(self) -> tuple[RunStatus, str]:
         """Have a driver schedule the plan; have another one go on where one died.
@@ -90,7 +90,7 @@ class Run:
             async with await DriverLink.start(self._order.scratch / "driver.log") as link:
                 if rebuild == 0:
                     await self._make_ready()  # while the driver imports Luigi
-                link.send(self._book.plan(self._settings))
+                await link.send_large(self._book.plan(self._settings))
                 finished = await self._obey(link)
             await self._halt.unless_stopped(self._attempts.finish())
             if finished:
@@ -117,32 +117,29 @@ class Run:
                     self._attempts.begin(node, attempt, link.send)
                 case Kill(node, attempt):
                     self._attempts.end(node, attempt, TIMED_OUT)
-                case Settled(node):
+                case Settled(node) if self._book.is_wrapper(node):
                     self._book.ended(node, Outcome("DONE"))
                     await self._teller.tell(TaskFinished(self._order.launch_id, node, 0, "DONE"))
                 case Finished():
                     return message
                 case _:
-                    raise IntegrityViolation(
-                        "driver_protocol", "the run's scheduler spoke out of turn", step="run"
-                    )
+                    raise out_of_turn()
         return None
 
-    async def _wind_down(self) -> tuple[RunStatus, str]:
-        """End what runs, and say how a run that was stopped ended."""
+    async def _wind_down(self) -> RunFinished | None:
+        """End what runs; return how the run ended, or None when it is only interrupted."""
         why = self._halt.why
         await self._attempts.end_all("the run was stopped")
+        if isinstance(why, GatewayStopping):
+            return None
         if isinstance(why, CancelledByRequest):
-            return "cancelled", str(why)
+            return self._end("cancelled", str(why))
         if isinstance(why, GatewayError):
             _log.warning("run_stopped", launch_id=self._order.launch_id, detail=str(why))
-            return "failed", why.public_message
-        if not isinstance(why, GatewayStopping):
-            _log.error("run_broken", launch_id=self._order.launch_id, exc_info=why)
-        return "failed", "an internal error stopped the run"
+            return self._end("failed", why.public_message)
+        _log.error("run_broken", launch_id=self._order.launch_id, exc_info=why)
+        return self._end("failed", "an internal error stopped the run")
 
-    async def _tell_end(self, status: RunStatus, reason: str) -> None:
+    def _end(self, status: RunStatus, reason: str) -> RunFinished:
         book = self._book
-        end = RunFinished(self._order.launch_id, status, reason, book.outputs(), book.counts())
-        with suppress(StoppedError):  # then it has no end yet, and recovery finds it
-            await self._teller.tell(end)
+        return RunFinished(self._order.launch_id, status, reason, book.outputs(), book.counts())

@@ -190,10 +190,11 @@ class Database:
                 return query(connection)
             finally:
                 connection.rollback()
-        except sqlite3.Error as error:
-            if known := explained(error):
-                raise known from error
-            raise
+        except (sqlite3.Error, StopIteration) as error:
+            shown = _work_error(error)
+            if shown is error:
+                raise
+            raise shown from error
         finally:
             self._idle.put(connection)
 

@@ -197,3 +197,24 @@ async def test_forged_rows_run_nothing(tmp_path: Path, jobs: dict[str, Any]) -> 
     assert end.data["state"] == "cancelled"
     assert "approval" in detail["outcome"]
     assert "task.started" not in [event for event, _ in entries(state)]
+
+
+async def test_changed_code_is_never_imported(tmp_path: Path, jobs: dict[str, Any]) -> None:
+    """Invariant 3: bytes that differ from what was decided end the run before they are imported."""
+    state = tmp_path / "state"
+    async with (
+        serving(state) as gateway,
+        gateway.client() as client,
+        gateway.client("chloe") as chloe,
+    ):
+        view = await client.post("/v1/launches", jobs)
+        kept = state / "code" / view["plan"]["code_digest"] / "jobs_report.py"
+        kept.chmod(0o644)
+        kept.write_text("raise SystemExit('imported')\n" + kept.read_text())
+        body = {"verdict": "approve", "plan_digest": view["plan"]["plan_digest"]}
+        await chloe.post(f"/v1/launches/{view['id']}/approvals", body)
+        async for event in client.events(view["id"]):
+            end = event
+    assert end.data["state"] in {"failed", "cancelled"}
+    assert "digest" in end.data["outcome"] or "code" in end.data["outcome"], end.data
+    assert "task.started" not in [event for event, _ in entries(state)]

@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,27 +86,31 @@ def _run_apart(size: Size, argv: list[str]) -> int:
         apart.clear()
 
 
-def _do(arguments: argparse.Namespace) -> int:
+def _run_as_asked(command: str, size: Size, argv: list[str]) -> int:
+    argv = argv[1:] if argv[:1] == ["--"] else argv
+    if not argv:
+        raise BedError("run what? Give a command, `bash` for one")
     state = State.default()
+    if command == "inside":
+        state.create()
+        settle(state)
+    elif size.kubelet:
+        return _run_apart(size, argv)
+    return _run(state, size, argv)
+
+
+def _do(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "up":
-            bring_up(state, Size(arguments.nodes))
+            bring_up(State.default(), Size(arguments.nodes))
             return _env(as_json=False)
         case "serve":
-            serve(state, Size(arguments.nodes, arguments.kubelet))
-        case "run" | "inside":
-            argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
-            if not argv:
-                raise BedError("run what? Give a command, `bash` for one")
+            serve(State.default(), Size(arguments.nodes, arguments.kubelet))
+        case "run" | "inside" as command:
             size = Size(arguments.nodes, arguments.kubelet)
-            if arguments.command == "run" and size.kubelet:
-                return _run_apart(size, argv)
-            if arguments.command == "inside":
-                state.create()
-                settle(state)
-            return _run(state, size, argv)
+            return _run_as_asked(command, size, arguments.argv)
         case "down":
-            bring_down(state)
+            bring_down(State.default())
         case "env":
             return _env(as_json=arguments.json)
         case "build":
@@ -117,8 +122,11 @@ def _do(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     """Do what the command line says; the exit status is 0, or 1 with a sentence."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and clean up
     try:
         return _do(_arguments())
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except BedError as error:
         print(f"bed: {error}", file=sys.stderr)
         return 1

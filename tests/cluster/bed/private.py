@@ -4,7 +4,8 @@ A kubelet and a container runtime are not polite guests: they mount, make cgroup
 devices, write under /var and /run, and set kernel parameters. So the whole bed with a kubelet, and
 the command that it was brought up for, run in mount, pid, network, ipc, uts and cgroup namespaces
 of their own. The network is a loopback device: neither pods nor tests reach anything outside.
-Promises: when the command ends no process, mount, device, cgroup or changed parameter is left.
+Promises: when the command ends no process, mount, device, cgroup or changed parameter is left; when
+we are killed outright, no process, mount or device.
 
 Needs root, and cgroup v1 controllers (a pure cgroup v2 machine is refused, not tried).
 """
@@ -14,10 +15,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .places import BedError, State
+from .processes import die_with
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
@@ -31,6 +34,7 @@ _PARAMETERS = (
     *("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"),
     *("kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"),
 )
+_GONE_SECONDS = 10
 NODE_ADDRESS = "10.99.0.1"  # on the loopback device: a kubelet refuses 127.0.0.1 as its node's
 
 
@@ -43,9 +47,11 @@ def run_apart(command: Sequence[str]) -> int:
         raise BedError("a real kubelet needs root; without --kubelet the bed does not")
     if missing := [name for name in _CONTROLLERS if not (_CGROUPS / name).is_dir()]:
         raise BedError(f"a real kubelet is only tried with cgroup v1; missing: {missing}")
+    us = os.getpid()
     with _cgroup_subtree() as folders:
 
         def enter() -> None:
+            die_with(us)
             for folder in folders:
                 (folder / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
@@ -71,8 +77,22 @@ def _cgroup_subtree() -> Iterator[list[Path]]:
         yield folders
     finally:
         for folder in folders:
-            for each, _, _ in os.walk(folder, topdown=False):
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a cgroup and those in it, giving processes that were just killed time to be gone."""
+    for each, _, _ in os.walk(folder, topdown=False):
+        deadline = time.monotonic() + _GONE_SECONDS
+        while True:
+            try:
                 Path(each).rmdir()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                break
 
 
 def settle(state: State) -> None:

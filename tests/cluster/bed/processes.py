@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -22,6 +23,13 @@ from .places import BedError
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _GRACE_SECONDS = 10
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies; call it between fork and exec."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we had asked
+        os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -47,20 +55,13 @@ def tail(log: Path, lines: int = 15) -> str:
 def running(name: str, command: Sequence[str], logs: Path) -> Iterator[Child]:
     """Run a command as long as the block runs: SIGTERM at its end, SIGKILL after ten seconds."""
     log = logs / f"{name}.log"
-    parent = os.getpid()
-
-    def bind_to_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we had asked
-            os._exit(1)
-
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=bind_to_parent,  # noqa: PLW1509 - the bed has one thread
+            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509 - the bed has one thread
         )
     try:
         yield Child(name, process, log)

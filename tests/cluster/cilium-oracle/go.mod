@@ -102,6 +102,5 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// What follows is not there for its checks: no rule of a policy is judged by statedb, and 0.8.4 is
-// not to be had everywhere.
+// Cilium asks for 0.8.4, which is not to be had everywhere. No check of a policy uses it.
 replace github.com/cilium/statedb v0.8.4 => github.com/cilium/statedb v0.8.3

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import IntegrityViolation
-from gateway.graph.code import code_digest, materialise, read_tree
+from gateway.graph.code import _open, code_digest, materialise, read_tree
 from gateway.graph.failures import Unresolvable
 from gateway.guest.failure import GuestError
 from gateway.guest.tree_digest import check
@@ -70,6 +70,17 @@ def test_code_refuses_symlinks(tree: Path, target: str) -> None:
     with pytest.raises(Unresolvable, match="inner/link' is a symlink") as caught:
         read_tree(tree)
     assert caught.value.detail == "source_unusable"
+
+
+def test_code_refuses_a_symlink_that_came_after_the_look(tree: Path) -> None:
+    """Between looking and opening the author may swap a file for a link to one of ours."""
+    (tree / "link.py").symlink_to("/etc/passwd")
+    folder = os.open(tree, os.O_RDONLY)
+    try:
+        with pytest.raises(Unresolvable, match=r"link\.py cannot be read"):
+            _open("link.py", folder)
+    finally:
+        os.close(folder)
 
 
 def test_code_refuses_what_is_not_a_plain_file(tree: Path) -> None:

@@ -31,7 +31,7 @@ WRONG: list[tuple[str, Any]] = [
     ("parameters", {"n": {"value": "1", "private": 0}}),
     ("parameters", {"n": {"value": "1"}}),
     ("parameters", {"n": {"value": "\ud800", "private": False}}),
-    ("parameters", {"n": {"value": "x" * 16_385, "private": False}}),
+    ("parameters", {"n": {"value": "x" * 65_537, "private": False}}),
     ("parameters", {"n": {"value": "hmac-sha256:00", "private": False}}),
     ("parameters", {f"n{n}": {"value": "", "private": False} for n in range(201)}),
     ("egress", "web"),

@@ -171,6 +171,30 @@ def test_yields_count_only_what_was_yielded() -> None:
     assert "Crumb is no task" in refused(CRUMB)
 
 
+def test_yields_of_a_known_task_must_fit_the_declaration_too() -> None:
+    """A task of the graph of a declared family is none if it waits, or carries more."""
+    split = record("Split", 2, may_yield={"Part": 5})
+    possible = record("Part", kind="possible", egress=["bucket"])
+    secret = record("Secret", egress=["warehouse"])
+
+    def graph(of_part: list[int]) -> TaskGraph:
+        return build(record("Top", 1, 4), split, possible, secret, part(9, *of_part))
+
+    def part_of(found: TaskGraph) -> list[str]:
+        return admit(part(9), graph=found, yielder=key_of(found, "Split"))[1]
+
+    aside = graph([])
+    assert part_of(aside) == [key_of(aside, "Part", n="9")]
+    waiting = graph([1])
+    told = refused(
+        part(9, 1), split, possible, graph=waiting, yielder=key_of(waiting, "Split"), roots=[0]
+    )
+    assert "Part is no task that it may wait for" in told
+    knowing = graph([3])
+    told = refused(part(9, 1), secret, graph=knowing, yielder=key_of(knowing, "Split"), roots=[0])
+    assert "Part is no task that it may wait for" in told
+
+
 def test_yields_with_a_forged_luigi_id_are_refused() -> None:
     """A new task with the id of an approved one would take its place in Luigi's scheduler."""
     assert "one Luigi task id" in refused(part(1, task_id="Raw_"))

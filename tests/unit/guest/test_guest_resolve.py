@@ -57,6 +57,7 @@ import luigi, luigi.configuration
 class Job(luigi.Task):
     host = luigi.Parameter(default="safe")
     def requires(self):
+        luigi.configuration.add_config_path(__file__.replace("job.py", "own.cfg"))
         return Inner()
 class Inner(luigi.Task):
     host = luigi.Parameter(default="safe")
@@ -64,13 +65,17 @@ class Inner(luigi.Task):
 
 
 async def test_resolve_lets_no_configuration_change_a_parameter(tmp_path: Path) -> None:
-    """A luigi.cfg in the tree or the workspace means nothing; nor does client.cfg or TOML."""
+    """A luigi.cfg in the tree or the workspace means nothing; nor does client.cfg or TOML.
+
+    Also not when the pipeline itself has Luigi read its configuration again.
+    """
     tree = write(tmp_path, job=CONFIGURED)
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     for folder in (tree, workspace):
         for name in ("luigi.cfg", "client.cfg"):
             (folder / name).write_text("[Job]\nhost=evil\n[Inner]\nhost=evil\n")
+        (folder / "own.cfg").write_text("[Other]\nhost=fine\n")
         (folder / "luigi.toml").write_text('[Job]\nhost="evil"\n')
     answer, _ = await resolve(tree, "job", "Job", {}, workspace=workspace)
     assert [item["parameters"]["host"]["value"] for item in answer["nodes"]] == ["safe", "safe"]

@@ -8,6 +8,7 @@ from policy_kit import files, module, plans
 from gateway.policy.compiler import DENY
 from gateway.policy.distinct import distinct
 from gateway.policy.engine import Question
+from gateway.policy.plan import read_plan
 from gateway.policy.reads import Path, paths_read, value_at
 
 HELPER = "helper if input.history.running > 3\n"
@@ -21,6 +22,7 @@ CASES = {
     "a computed field": ("input.task.parameters[input.time]", "", {"task.parameters", "time"}),
     "behind a variable": ("t := input.task; t.limit > 1", "", {"task"}),
     "given to a function": ("f(input.task)", FUNCTION, {"task"}),
+    "looked into and given away": ("f(input.task); input.task.limit > 1", FUNCTION, {"task"}),
     "given to a builtin": ("count(input.task.carries) > 1", "", {"task.carries"}),
     "iterated over": ("some k, v in input.request; k == v", "", {"request"}),
     "everything": ('object.get(input, "x", 1) == 1', "", {""}),
@@ -50,6 +52,30 @@ def read() -> dict[str, tuple[Path, ...]]:
 def test_policy_reads_are_found(name: str, read: dict[str, tuple[Path, ...]]) -> None:
     """Whatever decides an answer is among what counts as read, by field or as a whole."""
     assert {".".join(path) for path in read[name]} == CASES[name][2]
+
+
+def test_policy_reads_a_look_up_that_goes_nowhere_counts() -> None:
+    """Whether a field is there at all is a condition, even when its value is not used."""
+    look_up = {
+        "type": "DotStmt",
+        "stmt": {
+            "source": {"type": "local", "value": 0},
+            "key": {"type": "string_index", "value": 0},
+            "target": 3,
+            "file": 0,
+            "row": 0,
+            "col": 0,
+        },
+    }
+    function = {
+        "name": "g0.data.sluice.task.deny",
+        "params": [0, 1],
+        "return": 2,
+        "blocks": [{"stmts": [look_up]}],
+    }
+    static = {"files": [{"value": "task.rego"}], "strings": [{"value": "time"}]}
+    plan = read_plan({"static": static, "funcs": {"funcs": [function]}})
+    assert paths_read(plan, DENY[1:2]) == (("time",),)
 
 
 def test_policy_reads_tell_nothing_from_null() -> None:

@@ -152,8 +152,9 @@ async def test_policy_rego_one_bad_question_spoils_all() -> None:
 
 
 async def test_policy_rego_a_caller_who_leaves_disturbs_nobody() -> None:
-    """A cancelled question does not shift the answers of the next."""
+    """A cancelled question neither shifts the answers of the next, nor costs a worker."""
     async with engine() as found:
+        before = pid(found)
         for _ in range(5):
             left = asyncio.create_task(found.evaluate(ask("deny")))
             await asyncio.sleep(0)
@@ -161,6 +162,7 @@ async def test_policy_rego_a_caller_who_leaves_disturbs_nobody() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await left
             assert await denied(found, ask("fine")) == []
+        assert pid(found) == before
 
 
 async def test_policy_rego_answers_many_at_once() -> None:

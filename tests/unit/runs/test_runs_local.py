@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from gateway.errors import Retryable
 from gateway.runs.executor import Assignment
-from gateway.runs.local import UnsafeLocalExecutor, wait_until_dead
+from gateway.runs.local import UnsafeLocalExecutor, _Attempt, wait_until_dead
+from gateway.runs.warm import WarmProcess
 from tests.fixtures.runs.kit import RUNS, SANDBOX, Rig
 
 
@@ -52,6 +54,17 @@ async def test_lock_lasts_as_long_as_the_sandbox(
     assert caught.value.code == "former_run_alive"
     await executor.close()
     await wait_until_dead(order.scratch, seconds=0.1)
+
+
+async def test_killed_at_the_last_moment() -> None:
+    """An attempt whose process is ready, and that is killed before it hears so, does not begin."""
+    attempt = _Attempt("name")
+    process: asyncio.Future[WarmProcess] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(attempt.given(process))
+    await asyncio.sleep(0)
+    process.set_result(object())  # type: ignore[arg-type]
+    await attempt.kill()
+    assert await waiting is None
 
 
 async def test_no_former_run(tmp_path: Path) -> None:

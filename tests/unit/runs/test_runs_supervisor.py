@@ -150,6 +150,22 @@ async def test_cancel_while_preparing(rig: Rig) -> None:
     assert rig.told(RunFinished)[0].status == "cancelled"
 
 
+async def test_cancel_between_entry_and_act(rig: Rig) -> None:
+    """A run that is cancelled while a start is being logged does not start the task."""
+    order = await rig.order("Leaf")
+    cancelling: list[asyncio.Task[None]] = []
+
+    async def cancel(event: RunEvent) -> None:
+        if isinstance(event, TaskStarted):
+            cancelling.append(asyncio.create_task(rig.supervisor.cancel(order.launch_id)))
+            await asyncio.sleep(0.1)
+
+    rig.hook = cancel
+    assert (await rig.carry(order)).status == "cancelled"
+    await cancelling[0]
+    assert rig.marks() == []
+
+
 async def test_cancel_what_has_ended(rig: Rig) -> None:
     """Cancelling or awaiting a run that has ended, or never was, is not an error."""
     await rig.run("Leaf")
@@ -168,6 +184,23 @@ async def test_dynamic_dependencies(rig: Rig) -> None:
     statuses = [e.status for e in rig.told(TaskFinished) if e.key == order.graph.root]
     assert statuses == ["PENDING", "PENDING", "DONE"]
     assert end.counts["done"] == 4
+
+
+async def test_two_yield_the_same(rig: Rig) -> None:
+    """What two tasks yield runs once, whichever of them the driver hears of first."""
+    waited: list[RunEvent] = []
+
+    async def slow(event: RunEvent) -> None:
+        if isinstance(event, TaskFinished) and event.status == "PENDING" and not waited:
+            waited.append(event)
+            await asyncio.sleep(0.5)  # the other one overtakes
+
+    rig.hook = slow
+    order = await rig.order("Twins")
+    end = await rig.carry(order)
+    assert end.status == "succeeded"
+    assert (order.scratch / "driver.log").read_text() == ""
+    assert [rig.marks().count(f"begin Leaf-{x}") for x in "abc"] == [1, 1, 1]
 
 
 async def test_external_data_missing(rig: Rig) -> None:

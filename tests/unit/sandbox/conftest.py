@@ -27,8 +27,10 @@ def secret(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a folder of pipeline code."""
+    """Return a folder of pipeline code that anybody could write to, were it not for the walls."""
     folder = tmp_path / "tree"
     folder.mkdir()
+    folder.chmod(0o777)
     (folder / "module.py").write_text("x = 1")
+    (folder / "module.py").chmod(0o666)
     return folder

@@ -130,6 +130,9 @@ async def test_a_work_may_raise_stop_iteration(database: Database) -> None:
     stopped, inserted = await together(database, first, lambda c: insert(c, "ada"))
     assert isinstance(stopped, RuntimeError)
     assert inserted == 1
+    await database.write(lambda c: c.execute("DELETE FROM names").fetchall())
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await database.read(first)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""What holds in the tasks' namespace before there is any profile, and whatever profiles say.
+
+The baseline denies all in both directions, so that a pod whose profile is missing, late or deleted
+reaches nothing: a race costs availability and leaks nothing. Its denials of the clouds' metadata
+addresses win over every allow, of other people's policies too (``egressDeny``, Cilium).
+"""
+
+from __future__ import annotations
+
+from gateway.canonical import Json
+from gateway.network.addresses import METADATA
+from gateway.network.cilium import Manifest
+from gateway.network.marks import BASELINE, MANAGED
+from gateway.network.sites import Site
+from gateway.network.validate import check_policy
+
+INIT_DENY_EXPLANATION = (
+    "As long as Cilium does not know a pod's labels (the API server is away, say), the pod is "
+    "`reserved:init` and no policy of a namespace selects it. This clusterwide policy denies such "
+    "endpoints everything. It touches every pod of the cluster that Cilium manages, not ours "
+    "alone: apply it when the cluster's administrators agree, or have them set "
+    "`policyEnforcementMode: always`, which denies by default everywhere."
+)
+
+
+def baseline(namespace: str) -> list[Manifest]:
+    """Return the policies that a namespace of tasks has from its installation on.
+
+    Raises ``Misconfigured`` when ``namespace`` is not the name of one.
+    """
+    denied: list[Json] = [{"cidr": address} for address in METADATA]
+    manifest: Manifest = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {
+            "name": BASELINE,
+            "namespace": Site(namespace).namespace,
+            "labels": dict(MANAGED),
+        },
+        "spec": {
+            "endpointSelector": {},
+            "ingress": [{}],
+            "egress": [{}],
+            "egressDeny": [{"toCIDRSet": denied}],
+        },
+    }
+    check_policy(manifest)
+    return [manifest]
+
+
+def init_deny() -> Manifest:
+    """Return the clusterwide policy of ``INIT_DENY_EXPLANATION``."""
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumClusterwideNetworkPolicy",
+        "metadata": {"name": "sluice-init-deny", "labels": dict(MANAGED)},
+        "spec": {
+            "description": "Deny endpoints that have no identity yet.",
+            "endpointSelector": {"matchLabels": {"reserved:init": ""}},
+            "ingress": [{}],
+            "egress": [{}],
+        },
+    }

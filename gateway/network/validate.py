@@ -1,0 +1,114 @@
+"""A closed grammar of the policies that Sluice writes: whatever is not in it is refused.
+
+The compiler asks it about its own work, and the binder before it sends anything. It refuses what
+Cilium 1.20 would refuse (``rule_validation.go``: two kinds of peers in one rule, more than 40
+ports, a port that is no number, DNS rules with ranges, holes outside their range ...) and what
+Cilium takes and reads more widely than it looks: rules without a peer, host bits, octal ports,
+selectors with a source, ``endPort`` below ``port``, everything in two pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from gateway.canonical import Json
+from gateway.errors import IntegrityViolation
+from gateway.network import addresses, names
+from gateway.network.marks import BASELINE, CANONICAL, MANAGED, PROFILE_LABEL, policy_name
+from gateway.network.reading import Fault, at, items, record, text
+from gateway.network.rulecheck import check_cidr, check_rule
+
+MAX_ANNOTATION = 200 * 1024  # bytes; all annotations of an object may have 256 KiB (Kubernetes)
+
+_PROFILE = re.compile(r"p-[0-9a-f]{32}")
+
+
+def check_policy(manifest: Mapping[str, Json]) -> None:
+    """Raise ``IntegrityViolation`` that names the field, unless the policy is one of ours."""
+    try:
+        _policy(manifest)
+    except Fault as fault:
+        raise IntegrityViolation(
+            "policy_unsound",
+            f"network policy: {f'{fault.field} ' if fault.field else ''}{fault.reason}",
+            step="bind",
+            field=fault.field,
+        ) from fault
+
+
+def _policy(manifest: object) -> None:
+    entry = record(manifest, ("apiVersion", "kind", "metadata", "spec"))
+    _is(entry, "apiVersion", "cilium.io/v2")
+    _is(entry, "kind", "CiliumNetworkPolicy")
+    with at("metadata"):
+        name = _metadata(entry["metadata"])
+    with at("spec"):
+        spec = record(
+            entry["spec"],
+            ("endpointSelector", "ingress", "egress"),
+            ("egressDeny",) if name == BASELINE else (),
+        )
+        _is(spec, "ingress", [{}])
+        if name == BASELINE:
+            _is(spec, "endpointSelector", {})
+            _is(spec, "egress", [{}])
+            with at("egressDeny"):
+                _denials(spec.get("egressDeny"))
+            return
+        _is(spec, "endpointSelector", {"matchLabels": {PROFILE_LABEL: name}})
+        with at("egress"):
+            _egress(spec["egress"])
+
+
+def _metadata(value: object) -> str:
+    """Return the profile's name, or that of the baseline."""
+    meta = record(value, ("name", "namespace", "labels"), ("annotations",))
+    _is(meta, "labels", dict(MANAGED))
+    with at("namespace"):
+        names.check_kubernetes_name(text(meta["namespace"]))
+    with at("name"):
+        found = text(meta["name"])
+        if found == BASELINE:
+            return found
+        profile = found.removeprefix("sluice-")
+        if not _PROFILE.fullmatch(profile) or found != policy_name(profile):
+            raise Fault(f"is not the name of a profile's policy: {found!r}")
+    with at("annotations"):
+        notes = record(meta.get("annotations"), (CANONICAL,))
+        with at(CANONICAL):
+            if len(text(notes[CANONICAL]).encode()) > MAX_ANNOTATION:
+                raise Fault(f"is longer than {MAX_ANNOTATION} bytes")
+    return profile
+
+
+def _denials(value: object) -> None:
+    for index, item in enumerate(items(value)):
+        with at(index):
+            ranges = record(item, ("toCIDRSet",))["toCIDRSet"]
+            for place, entry in enumerate(items(ranges)):
+                with at("toCIDRSet", place, "cidr"):
+                    check_cidr(record(entry, ("cidr",))["cidr"])
+
+
+def _egress(value: object) -> None:
+    rules = items(value)
+    if value == [{}]:
+        return
+    said = []
+    for index, item in enumerate(rules):
+        with at(index):
+            said.append(check_rule(item))
+    asked = {name for rule in said for name in rule.asked}
+    for index, rule in enumerate(said):
+        if rule.name is not None and rule.name not in asked:
+            with at(index, "toFQDNs"):
+                raise Fault(f"has {rule.name}, which no DNS rule lets anybody ask for")
+    if addresses.is_world(span for rule in said for span in rule.held):
+        raise Fault("holds the internet in disguise")
+
+
+def _is(entry: Mapping[str, object], key: str, wanted: object) -> None:
+    with at(key):
+        if entry[key] != wanted:
+            raise Fault(f"is not {wanted!r}")

@@ -29,7 +29,7 @@ DETAILS: Mapping[str, str] = {
     "resolve_timeout": "do the work in run(), not at import or in requires()",
     "resolve_cpu": "do the work in run(), not at import or in requires()",
     "result_too_large": "split the pipeline, or shorten its parameters",
-    "result_invalid": "keep names plain ASCII and values short, and the resolver's descriptors alone",
+    "result_invalid": "keep names plain ASCII, values short, and the resolver's descriptors alone",
     "ended_early": "do not end the process at import or in requires()",
 }
 

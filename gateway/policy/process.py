@@ -78,21 +78,24 @@ class WorkerProcess:
     async def kill(self) -> None:
         """End the process and wait for it. Harmless when it has ended.
 
-        A caller who is cancelled meanwhile leaves nothing behind: both ends are already closing,
-        and the thread waits for the process to its end.
+        A caller who is cancelled meanwhile leaves nothing behind: both ends are closing, and a
+        thread waits for the process whatever becomes of the caller.
         """
-        self._process.kill()
         self._writer.close()
-        await asyncio.to_thread(self._process.wait)
+        await self._ended()
         with suppress(OSError):
             await self._writer.wait_closed()
 
     async def _end(self) -> str:
-        self._process.kill()
-        status = await asyncio.to_thread(self._process.wait)
+        status = await self._ended()
         if status == MEMORY_EXHAUSTED:
             return "the policy worker needed more memory than it may have"
         return f"the policy worker ended with status {status}"
+
+    async def _ended(self) -> int:
+        self._process.kill()
+        waiting = asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        return await asyncio.shield(waiting)
 
 
 def build_message(

@@ -79,9 +79,11 @@ class RegoEngine:
     async def close(self) -> None:
         """Let running questions end, then end the worker."""
         self._closed = True
-        if self._talks:
-            await asyncio.wait(self._talks)
-        await self._drop()
+        try:
+            if self._talks:
+                await asyncio.wait(self._talks)
+        finally:
+            await self._drop()
 
     async def _evaluate(self, questions: Sequence[Question]) -> list[list[Answer]]:
         body, places = await asyncio.to_thread(self._asked, questions)

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import yaml
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.canonical import digest
@@ -24,6 +24,7 @@ from tests.fixtures.network.reach import allows, asked, edges, verdict
 from tests.fixtures.network.strategies import CATALOGUES, SITES, Entry, entries
 
 Catalogue = dict[str, Entry]
+unhurried = settings(deadline=None, max_examples=60)
 
 
 def accepted(catalogue: Catalogue, site: Site, *names: str) -> Profile:
@@ -41,12 +42,14 @@ def manifest_of(catalogue: Catalogue, site: Site, *names: str) -> dict[str, Any]
     return found
 
 
+@unhurried
 @given(CATALOGUES)
 def test_network_strategies_draw_valid_entries(catalogue: Catalogue) -> None:
     """The entries that these tests draw are ones that security could have written."""
     assert problems(catalogue) == ()
 
 
+@unhurried
 @given(CATALOGUES, SITES, st.randoms())
 def test_network_order_and_repetition_do_not_matter(
     catalogue: Catalogue, site: Site, random: Random
@@ -61,6 +64,7 @@ def test_network_order_and_repetition_do_not_matter(
     assert to_yaml([policy(again)]) == to_yaml([policy(first)])
 
 
+@unhurried
 @given(CATALOGUES, SITES)
 def test_network_name_is_of_what_can_be_seen(catalogue: Catalogue, site: Site) -> None:
     """Titles and catalogue names are not in a profile's name; the site is."""
@@ -71,6 +75,7 @@ def test_network_name_is_of_what_can_be_seen(catalogue: Catalogue, site: Site) -
     assert profile(catalogue, catalogue, other).name != first.name
 
 
+@unhurried
 @given(CATALOGUES, CATALOGUES, SITES)
 def test_network_same_name_means_same_policy(one: Catalogue, two: Catalogue, site: Site) -> None:
     """Two sets share a name exactly when they share the canonical form, and then the policy."""
@@ -80,6 +85,7 @@ def test_network_same_name_means_same_policy(one: Catalogue, two: Catalogue, sit
     assert a.name == f"p-{digest(a.canonical)[:32]}"
 
 
+@unhurried
 @given(CATALOGUES, SITES)
 def test_network_names_fit_a_label(catalogue: Catalogue, site: Site) -> None:
     """A Kubernetes label value holds 63 characters of a small alphabet."""
@@ -88,6 +94,7 @@ def test_network_names_fit_a_label(catalogue: Catalogue, site: Site) -> None:
     assert set(name.removeprefix("p-")) <= set("0123456789abcdef")
 
 
+@unhurried
 @given(CATALOGUES, SITES)
 def test_network_policy_allows_exactly_its_destinations(catalogue: Catalogue, site: Site) -> None:
     """At every edge, a port is open when some destination opens it, and closed otherwise."""
@@ -97,6 +104,7 @@ def test_network_policy_allows_exactly_its_destinations(catalogue: Catalogue, si
         assert verdict(whole, peer, protocol, port) == verdict(single, peer, protocol, port)
 
 
+@unhurried
 @given(CATALOGUES, entries(), SITES)
 def test_network_adding_a_destination_removes_nothing(
     catalogue: Catalogue, entry: Entry, site: Site
@@ -112,6 +120,7 @@ def test_network_adding_a_destination_removes_nothing(
     assert all(now >= then for then, now in zip(asked(before), asked(after), strict=False))
 
 
+@unhurried
 @given(CATALOGUES, st.integers(1, 65_535), SITES)
 def test_network_cut_of_destinations_does_not_matter(
     catalogue: Catalogue, at: int, site: Site
@@ -133,6 +142,7 @@ def test_network_cut_of_destinations_does_not_matter(
     assert profile(cut, cut, site).name == first.name
 
 
+@unhurried
 @given(CATALOGUES, SITES)
 def test_network_policy_has_no_trap(catalogue: Catalogue, site: Site) -> None:
     """No rule without one peer, no wide entity, no more than 40 ports, no default allow."""
@@ -152,6 +162,7 @@ def test_network_policy_has_no_trap(catalogue: Catalogue, site: Site) -> None:
     check_policy(manifest)
 
 
+@unhurried
 @given(CATALOGUES, SITES)
 def test_network_dns_holds_exactly_the_approved_names(catalogue: Catalogue, site: Site) -> None:
     """Each resolver of the site may be asked for the names of destinations, and for no other."""
@@ -165,6 +176,7 @@ def test_network_dns_holds_exactly_the_approved_names(catalogue: Catalogue, site
     assert asked(manifest) == ([approved] * resolvers if approved else [])
 
 
+@unhurried
 @given(CATALOGUES, SITES)
 def test_network_yaml_reads_back(catalogue: Catalogue, site: Site) -> None:
     """The text is the policy: a YAML reader gets the same values, none turned into a number."""
@@ -172,6 +184,7 @@ def test_network_yaml_reads_back(catalogue: Catalogue, site: Site) -> None:
     assert list(yaml.safe_load_all(to_yaml([manifest, manifest]))) == [manifest, manifest]
 
 
+@unhurried
 @given(entries(), entries())
 def test_network_overlap_is_symmetric(one: Entry, two: Entry) -> None:
     """Overlap has no direction, and a place overlaps itself."""
@@ -187,6 +200,7 @@ SMALL = st.builds(
 )
 
 
+@unhurried
 @given(SMALL, st.lists(SMALL, max_size=4), SMALL, st.lists(SMALL, max_size=4))
 def test_network_addresses_match_counting(
     one: addresses.Network,

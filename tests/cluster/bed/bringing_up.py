@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from .real_node import RealNode
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _NODES = "/api/v1/nodes"
 _START_SECONDS = 180
+_LOOK_SECONDS = 0.5
 _PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
 
@@ -79,9 +80,10 @@ def serve(state: State, size: Size) -> None:
         with _until_stopped(), contextlib.ExitStack() as stack:
             stack.callback(state.clear, keep_logs=True)  # registered first: it runs last
             children = _start(state, size, stack)
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # a part ended: none should
-            for child in children:
-                child.check()
+            while True:  # not in one long system call: a signal just before it would be lost
+                for child in children:
+                    child.check()
+                time.sleep(_LOOK_SECONDS)
         state.clear()
 
 

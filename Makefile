@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+BED ?=
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or later, this is " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -17,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help install demo test lint format bench lock clean
+.PHONY: help install demo test test-cluster lint format bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -30,6 +31,9 @@ demo: $(STAMP) ## the main job on loopback; ARGS=--exit ends after the last act
 test: $(STAMP) ## the test suite, and the policy's own tests
 	@$(BIN)/sluice policy test
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-cluster: $(STAMP) ## real Kubernetes parts on loopback (needs Go); BED=--kubelet adds a node
+	@$(BIN)/python -m tests.cluster.bed run $(BED) -- $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, policy check, deployment files
 	@$(BIN)/ruff check .

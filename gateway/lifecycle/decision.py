@@ -13,7 +13,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any
 
 from gateway.approvals import desk
 from gateway.canonical import Json, encode, sha256
@@ -25,6 +24,7 @@ from gateway.graph.resolver import Resolution, SandboxResolver
 from gateway.lifecycle.parts import Parts
 from gateway.model import Decision, LaunchRequest, Plan, Principal, Receipt, TaskGraph, Violation
 from gateway.network.profiles import profiles
+from gateway.policy.data import Pipeline
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.inputs import policy_input
 from gateway.states import LaunchState
@@ -178,7 +178,7 @@ def destination_catalogue(policy: LoadedPolicy) -> dict[str, Mapping[str, Json]]
     return {name: item.to_json() for name, item in policy.snapshot.data.destinations.items()}
 
 
-def declassified(pipeline: Any, code_digest: str) -> dict[str, frozenset[str]]:  # noqa: ANN401 -- policy.data.Pipeline
+def declassified(pipeline: Pipeline, code_digest: str) -> dict[str, frozenset[str]]:
     """Return the classes that each family may shed, for exactly the code that security listed."""
     return {
         item.family: frozenset(item.classes)

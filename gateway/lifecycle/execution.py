@@ -8,8 +8,7 @@ password to the database is not enough to run anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,8 @@ from gateway.lifecycle.decision import declassified, destination_catalogue, judg
 from gateway.lifecycle.parts import Parts
 from gateway.model import LaunchRequest, Principal, Receipt, TaskGraph, graph_digest
 from gateway.network.profiles import profiles
+from gateway.policy.data import Pipeline
+from gateway.policy.decide import LoadedPolicy
 from gateway.runs.executor import RunOrder
 from gateway.runs.supervisor import RunSupervisor
 from gateway.states import LaunchState
@@ -54,14 +55,12 @@ class Warrant:
 
 
 class Execution:
-    """Runs launches that are queued, a bounded number at once, one at a time per kept workspace."""
+    """Gives each queued launch to the supervisor, which runs a bounded number at once."""
 
     def __init__(self, parts: Parts, supervisor: RunSupervisor) -> None:
-        """``supervisor`` drives Luigi; this class decides when it may."""
+        """``supervisor`` drives Luigi; this class says what, and on whose word."""
         self._parts = parts
         self._supervisor = supervisor
-        self._slots = asyncio.Semaphore(parts.settings.runs.parallel_runs)
-        self._workspaces: dict[Path, asyncio.Lock] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, launch_id: str) -> None:
@@ -92,12 +91,12 @@ class Execution:
         log = _log.bind(launch_id=launch_id)
         try:
             record = await self._record(launch_id)
-            async with self._place(record):
-                record = await self._record(launch_id)
-                if record.state is LaunchState.CANCELLING:
-                    await self._abandon(launch_id, "cancelled before it ran")
-                elif not record.state.final:
-                    await self._bind_and_run(record)
+            if record.state is LaunchState.CANCELLING:
+                await self._abandon(launch_id, "cancelled before it ran")
+            elif not record.state.final:
+                order = await self._order(record, await self.warrant(record))
+                await self._supervisor.start(order)  # step 8; it awaits `bind`, step 7, first
+                await self._supervisor.wait(launch_id)
         except GatewayError as error:
             log.warning("run_stopped", code=error.code, step=error.step, detail=str(error))
             await self._abandon(launch_id, f"{error.step or 'run'}: {error.public_message}")
@@ -105,52 +104,56 @@ class Execution:
             log.exception("run_broken")
             await self._abandon(launch_id, "run: an internal error stopped it; see the log")
 
-    async def _bind_and_run(self, record: LaunchRecord) -> None:
+    async def _order(self, record: LaunchRecord, warrant: Warrant) -> RunOrder:
+        """Return what the supervisor needs to know, from the warrant and the catalogue."""
         parts = self._parts
-        warrant = await self.warrant(record)
         async with parts.policy.lease() as policy:
-            pipeline = policy.snapshot.data.pipelines.get(record.pipeline)
-            if pipeline is None:
-                raise IntegrityViolation("pipeline_gone", "the pipeline left the catalogue")
-            if policy.snapshot.version.revision != warrant.plan["policy_revision"]:
-                await self._decide_again(policy, record, warrant)
-            catalogue = destination_catalogue(policy)
-            names = sorted({p.name for p in profiles(warrant.graph, catalogue).values()})
-            if names != warrant.plan["profiles"]:
-                raise IntegrityViolation(
-                    "profiles_changed",
-                    "a destination's address changed after the decision; launch again",
-                    step="bind",
-                )
+            pipeline = _catalogued(policy, record.pipeline)
             shed = declassified(pipeline, warrant.graph.code_digest)
+        rows = await parts.database.read(partial(launches.tasks, launch_id=record.id))
         keep = pipeline.workspace.keep
         workspace = parts.workspace(record.pipeline, record.id, keep=keep)
-        if record.state is LaunchState.QUEUED:
-            body = {"profiles": names, "workspace": "kept" if keep else "private"}
-            await self._move(
-                record.id, LaunchState.BINDING, "launch.binding", body, workspace=str(workspace)
-            )
-        binding = await parts.binder.bind(names, warrant.receipt)  # step 7
-        rows = await parts.database.read(partial(launches.tasks, launch_id=record.id))
-        code = parts.settings.code_dir / warrant.graph.code_digest
-        order = RunOrder(
+        return RunOrder(
             launch_id=record.id,
             graph=warrant.graph,
-            code_path=code,
+            code_path=parts.settings.code_dir / warrant.graph.code_digest,
             code_digest=warrant.graph.code_digest,
             module=pipeline.module,
             workspace=workspace,
             scratch=parts.scratch(record.id),
             receipt=warrant.receipt,
+            bind=partial(self._bind, record, warrant, workspace),
             done=frozenset(key for key, row in rows.items() if row.state == "done"),
             declassifying=frozenset(
                 key for key, node in warrant.graph.nodes.items() if node.family in shed
             ),
             attempts={key: row.attempt for key, row in rows.items()},
         )
-        _log.info("run_bound", launch_id=record.id, profiles=binding.profiles)
-        await self._supervisor.start(order)  # step 8
-        await self._supervisor.wait(record.id)
+
+    async def _bind(self, record: LaunchRecord, warrant: Warrant, workspace: Path) -> None:
+        """Step 7, when the run has its place: ask a newer policy, then put profiles in force."""
+        parts = self._parts
+        async with parts.policy.lease() as policy:
+            _catalogued(policy, record.pipeline)
+            if policy.snapshot.version.revision != warrant.plan["policy_revision"]:
+                await self._decide_again(policy, record, warrant)
+            catalogue = destination_catalogue(policy)
+        names = sorted({p.name for p in profiles(warrant.graph, catalogue).values()})
+        if names != warrant.plan["profiles"]:
+            raise IntegrityViolation(
+                "profiles_changed",
+                "a destination's address changed after the decision; launch again",
+                step="bind",
+            )
+        if record.state is LaunchState.QUEUED:
+            await self._move(
+                record.id,
+                LaunchState.BINDING,
+                "launch.binding",
+                {"profiles": names},
+                workspace=str(workspace),
+            )
+        await parts.binder.bind(names, warrant.receipt)
 
     async def warrant(self, record: LaunchRecord) -> Warrant:
         """Read back what allows this launch to run. Raises ``IntegrityViolation``."""
@@ -200,7 +203,9 @@ class Execution:
         if missing := {need["rule"] for need in needs} - covered:
             raise _forged(f"the log holds no approval for {', '.join(sorted(missing))}")
 
-    async def _decide_again(self, policy: Any, record: LaunchRecord, warrant: Warrant) -> None:  # noqa: ANN401 -- LoadedPolicy
+    async def _decide_again(
+        self, policy: LoadedPolicy, record: LaunchRecord, warrant: Warrant
+    ) -> None:
         """Ask the newer policy: it may only narrow. Raises when it no longer agrees."""
         request = LaunchRequest(
             record.pipeline, warrant.plan["parameters"], record.reason, record.surface
@@ -262,15 +267,13 @@ class Execution:
     async def _record(self, launch_id: str) -> LaunchRecord:
         return await self._parts.database.read(partial(launches.get, launch_id=launch_id))
 
-    @asynccontextmanager
-    async def _place(self, record: LaunchRecord) -> AsyncIterator[None]:
-        """Wait for a slot, and for the workspace when it outlives the launch."""
-        async with self._parts.policy.lease() as policy:
-            pipeline = policy.snapshot.data.pipelines.get(record.pipeline)
-        keep = bool(pipeline and pipeline.workspace.keep)
-        path = self._parts.workspace(record.pipeline, record.id, keep=keep)
-        async with self._workspaces.setdefault(path, asyncio.Lock()), self._slots:
-            yield
+
+def _catalogued(policy: LoadedPolicy, name: str) -> Pipeline:
+    """Return the catalogue's entry. Raises when security took the pipeline out meanwhile."""
+    pipeline = policy.snapshot.data.pipelines.get(name)
+    if pipeline is None:
+        raise IntegrityViolation("pipeline_gone", f"{name} left the catalogue", step="decide")
+    return pipeline
 
 
 def _is_approval(entry: LogEntry, launch_id: str, plan_digest: str) -> bool:

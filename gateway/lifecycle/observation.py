@@ -21,6 +21,7 @@ from gateway.runs.events import (
     RunEvent,
     RunFinished,
     RunStarted,
+    RunStatus,
     TaskFinished,
     TaskProgress,
     TaskRefused,
@@ -32,11 +33,6 @@ from gateway.store.launches import TaskRow
 
 _log = structlog.get_logger()
 _NODES = 100  # in one entry, which holds 256 KiB at the most
-_END = {
-    "succeeded": LaunchState.SUCCEEDED,
-    "failed": LaunchState.FAILED,
-    "cancelled": LaunchState.CANCELLED,
-}
 
 
 class Observer:
@@ -125,7 +121,6 @@ class Observer:
 
     async def _run_finished(self, event: RunFinished) -> None:
         now = rfc3339(self._parts.clock())
-        target = _END[event.status]
         body: dict[str, Json] = {
             "status": event.status,
             "reason": event.reason,
@@ -136,13 +131,9 @@ class Observer:
         def change(connection: Connection, _: int) -> None:
             record = launches.get(connection, event.launch_id)
             written = tuple(located(record.workspace, path) for path in event.outputs)
-            end = target
-            if record.state is LaunchState.BINDING:  # it could not even be made ready
-                launches.transition(connection, event.launch_id, LaunchState.RUNNING, now)
-            if record.state is LaunchState.CANCELLING:
-                end = LaunchState.CANCELLED  # it was asked to stop: that is what happened to it
-            elif end is LaunchState.CANCELLED:
-                end = LaunchState.FAILED  # the supervisor stopped it: nobody had asked
+            *between, end = _way(record.state, event.status)
+            for state in between:
+                launches.transition(connection, event.launch_id, state, now)
             launches.transition(
                 connection,
                 event.launch_id,
@@ -160,6 +151,16 @@ class Observer:
 
     async def _append(self, launch_id: str, name: str, body: dict[str, Json]) -> None:
         await self._parts.log.append(Entry(name, body, launch_id=launch_id))
+
+
+def _way(state: LaunchState, status: RunStatus) -> tuple[LaunchState, ...]:
+    """Return the states that an end leads through, from where the launch stands."""
+    if state is LaunchState.CANCELLING:
+        return (LaunchState.CANCELLED,)  # it was asked to stop: that is what happened to it
+    if state is LaunchState.QUEUED:
+        return (LaunchState.CANCELLING, LaunchState.CANCELLED)  # it may not run any more
+    end = LaunchState.SUCCEEDED if status == "succeeded" else LaunchState.FAILED
+    return (LaunchState.RUNNING, end) if state is LaunchState.BINDING else (end,)
 
 
 def located(workspace: str, path: str) -> str:

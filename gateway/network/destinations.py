@@ -144,10 +144,10 @@ def _addresses(host: str, holes: object) -> Addresses:
         listed = [text(hole) for hole in items(holes)] if holes else []
         peer = Addresses(network, addresses.parse_except(network, listed))
     with at("host"):
-        if found := addresses.metadata_in(peer.spans):
-            raise Fault(f"holds metadata addresses; put into except: {', '.join(found)}")
         if addresses.is_world(peer.spans):
             raise Fault(f"is the internet in disguise: {network} holds too many public addresses")
+        if found := addresses.metadata_in(peer.spans):
+            raise Fault(f"holds metadata addresses; put into except: {', '.join(found)}")
     return peer
 
 

@@ -13,7 +13,7 @@ the driver. What it MUST hold, and ``tests/contract/test_contract_executor.py`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,8 +27,10 @@ from gateway.runs.protocol import AttemptStatus
 class RunOrder:
     """All that a run needs to know. ``receipt`` is the log's word that it was decided.
 
-    ``done`` holds the keys that this launch finished before a restart, ``attempts`` the last
-    attempt number of each task, ``declassifying`` the tasks that are never skipped as complete.
+    ``bind`` is step 7: awaited once the run has its place, before any of its code is loaded; what
+    it raises ends the run. ``done`` holds the keys that this launch finished before a restart,
+    ``attempts`` the last attempt number of each task, ``declassifying`` the tasks that are never
+    skipped as complete.
     """
 
     launch_id: str
@@ -39,6 +41,7 @@ class RunOrder:
     workspace: Path
     scratch: Path
     receipt: Receipt
+    bind: Callable[[], Awaitable[None]] | None = None
     done: frozenset[str] = frozenset()
     declassifying: frozenset[str] = frozenset()
     attempts: Mapping[str, int] = field(default_factory=dict)

@@ -103,6 +103,8 @@ class Run:
     async def _make_ready(self) -> None:
         book, halt = self._book, self._halt
         nodes = tuple(self._order.graph.nodes.values())
+        if self._order.bind:
+            await halt.unless_stopped(self._order.bind())
         await halt.unless_stopped(self._executor.prepare(self._order))
         answers = await halt.unless_stopped(self._executor.probe(book.questions(nodes)))
         book.answer(nodes, answers)

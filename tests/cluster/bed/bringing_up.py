@@ -80,11 +80,19 @@ def serve(state: State, size: Size) -> None:
         with _until_stopped(), contextlib.ExitStack() as stack:
             stack.callback(state.clear, keep_logs=True)  # registered first: it runs last
             children = _start(state, size, stack)
-            while True:  # not in one long system call: a signal just before it would be lost
-                for child in children:
-                    child.check()
-                time.sleep(_LOOK_SECONDS)
+            _watch(children)
         state.clear()
+
+
+def _watch(children: list[Child]) -> None:
+    """Look after the parts until one ends; then raise BedError.
+
+    In short sleeps: a signal that came just before one endless system call would wait for its end.
+    """
+    while True:
+        for child in children:
+            child.check()
+        time.sleep(_LOOK_SECONDS)
 
 
 def _start(state: State, size: Size, stack: contextlib.ExitStack) -> list[Child]:

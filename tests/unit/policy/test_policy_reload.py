@@ -61,6 +61,13 @@ async def watching(folder: Path) -> AsyncIterator[tuple[PolicyWatcher, Told]]:
         await watcher.close()
 
 
+def change(path: Path, text: str) -> None:
+    """Replace a file as editors and deployments do: never half of it."""
+    new = path.with_name(f".{path.name}")
+    new.write_text(text)
+    new.replace(path)
+
+
 async def admit(policy: LoadedPolicy) -> Decision:
     """Ask for the sample's pipeline."""
     request = LaunchRequest("report", {})
@@ -83,7 +90,7 @@ async def test_policy_reload_takes_a_good_revision(tmp_path: Path) -> None:
         async with watcher.lease() as policy:
             assert (await admit(policy)).verdict == "allow"
             before = policy.snapshot.version.revision
-        (tmp_path / "admit.rego").write_text(DENYING)
+        change(tmp_path / "admit.rego", DENYING)
         await swapped(watcher, before)
         async with watcher.lease() as policy:
             assert (await admit(policy)).verdict == "deny"
@@ -94,7 +101,7 @@ async def test_policy_reload_takes_changed_data(tmp_path: Path) -> None:
     """Data is policy: a changed catalogue is a new revision."""
     async with watching(tmp_path) as (watcher, told):
         place = tmp_path / "data" / "pipelines.yaml"
-        place.write_text(place.read_text().replace("title: Report", "title: Renamed"))
+        change(place, place.read_text().replace("title: Report", "title: Renamed"))
         await told.wait()
         await swapped(watcher, told.loaded[0])
         async with watcher.lease() as policy:
@@ -115,17 +122,16 @@ async def test_policy_reload_refuses_a_bad_revision_once(
 ) -> None:
     """A policy that does not load, or fails its tests, leaves the old one and is told once."""
     async with watching(tmp_path) as (watcher, told):
-        (tmp_path / name).write_text(text)
+        change(tmp_path / name, text)
         await told.wait()
         assert reason in " ".join(str(finding) for finding in told.refused[0])
         async with watcher.lease() as policy:
             assert (await admit(policy)).verdict == "allow"
         await asyncio.sleep(0.3)
         assert len(told.refused) == 1
-        write(tmp_path, files(admit__rego=DENYING))
-        (tmp_path / name).write_bytes(
-            files(admit__rego=DENYING).get(name, b"package sluice.admit\n")
-        )
+        good = {"admit_test.rego": b"package sluice.admit\n", **files()}[name]
+        change(tmp_path / name, good.decode())
+        change(tmp_path / "admit.rego", DENYING)
         await swapped(watcher, told.loaded[0])
 
 
@@ -133,9 +139,9 @@ async def test_policy_reload_back_to_the_old_files_is_told(tmp_path: Path) -> No
     """After a refusal, the files that are in force again are reported as such."""
     async with watching(tmp_path) as (_, told):
         for broken in (BROKEN, 'package sluice.admit\nx := "\\u0041"\n'):
-            (tmp_path / "admit.rego").write_text(broken)
+            change(tmp_path / "admit.rego", broken)
             await told.wait()
-            (tmp_path / "admit.rego").write_bytes(files()["admit.rego"])
+            change(tmp_path / "admit.rego", files()["admit.rego"].decode())
             await told.wait()
         assert len(told.refused) == 2
         assert told.loaded == [told.loaded[0]] * 3
@@ -145,7 +151,7 @@ async def test_policy_reload_keeps_a_lease_to_its_end(tmp_path: Path) -> None:
     """Who has begun with a revision ends with it; its engine is closed when they leave."""
     async with watching(tmp_path) as (watcher, told):
         async with watcher.lease() as old:
-            (tmp_path / "admit.rego").write_text(DENYING)
+            change(tmp_path / "admit.rego", DENYING)
             await swapped(watcher, told.loaded[0])
             async with watcher.lease() as new:
                 assert (await admit(new)).verdict == "deny"
@@ -169,7 +175,7 @@ async def test_policy_reload_and_decisions_at_once(tmp_path: Path) -> None:
             for _ in range(3):
                 group.create_task(ask())
             for text in (DENYING, files()["admit.rego"].decode(), DENYING):
-                (tmp_path / "admit.rego").write_text(text)
+                change(tmp_path / "admit.rego", text)
                 await told.wait()
             await asyncio.sleep(0.1)
             stop.set()
@@ -193,7 +199,7 @@ async def test_policy_reload_does_not_use_what_could_not_be_told(tmp_path: Path)
     watcher = PolicyWatcher(tmp_path, settings(reload_seconds=0.05), unlogged, lambda _: None)
     first = (await watcher.start()).snapshot.version.revision
     try:
-        (tmp_path / "admit.rego").write_text(DENYING)
+        change(tmp_path / "admit.rego", DENYING)
         await swapped(watcher, first)
         assert failures == 0
     finally:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import pytest
 import pytest_asyncio
 from policy_kit import HISTORY, ISSUER, NOW, SHIPPED, graph, member, node, principal
 
@@ -34,7 +35,10 @@ DIGEST = graph(
 )
 
 
-@pytest_asyncio.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def policy() -> AsyncIterator[LoadedPolicy]:
     """Load the shipped policy as the gateway does."""
     loaded = await load_policy(SHIPPED)

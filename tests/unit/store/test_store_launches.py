@@ -39,7 +39,7 @@ def launch(state: LaunchState, launch_id: str = "l") -> LaunchRecord:
     return LaunchRecord(launch_id, state, "p", {"a": "1"}, "why", "http", ADA, NOW, NOW)
 
 
-@pytest.mark.parametrize(("before", "after"), product(LaunchState, LaunchState))
+@pytest.mark.parametrize(("before", "after"), list(product(LaunchState, LaunchState)))
 def test_only_the_table_moves_a_launch(
     connection: sqlite3.Connection, before: LaunchState, after: LaunchState
 ) -> None:

@@ -116,6 +116,7 @@ async def test_policy_reload_takes_changed_data(tmp_path: Path) -> None:
         ("data/groups.yaml", "analysts: [\n", "data/groups.yaml:2"),
         ("data/limits.yaml", "running: 0\n", "data/limits.yaml:1"),
     ],
+    ids=["rule", "test", "syntax", "schema"],
 )
 async def test_policy_reload_refuses_a_bad_revision_once(
     name: str, text: str, reason: str, tmp_path: Path

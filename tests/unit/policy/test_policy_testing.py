@@ -103,6 +103,7 @@ test_c if true
         ("test_a if typo\n", "task_test.rego:5", "uses a name that nothing defines"),
         ("test_a if {\n", "task_test.rego:5", "does not compile"),
     ],
+    ids=["rule", "data", "input", "more rules", "function", "typo", "syntax"],
 )
 async def test_policy_testing_refuses_tests_that_would_lie(
     tests: str, place: str, reason: str, tmp_path: Path

@@ -23,7 +23,7 @@ from functools import partial
 import structlog
 
 from gateway.canonical import Json
-from gateway.errors import GatewayError, Rejected
+from gateway.errors import GatewayError, OutcomeUnknown, Rejected
 from gateway.graph.resolver import Resolution
 from gateway.lifecycle.admission import Admission
 from gateway.lifecycle.approval import Answer, Approval
@@ -104,19 +104,20 @@ class LaunchService:
             try:
                 resolution = await self._resolve(policy, request)  # 3
                 judged = await self._judge(policy, record, resolution)  # 4
+                metrics = {"resolve_ms": round(resolution.seconds * 1000)}
+                await record_decision(self._parts, record, judged, metrics)  # 5
+            except OutcomeUnknown:
+                raise  # it may still commit: nothing acts on it until recovery has looked
             except GatewayError as error:
-                decision = unresolved(policy, error)
                 log.info("launch_denied", code=error.code, step=error.step, detail=str(error))
-                await record_refusal(self._parts, record, decision)  # 5
+                await record_refusal(self._parts, record, unresolved(policy, error))  # 5
             except Exception:
                 log.exception("launch_broken")
                 await record_refusal(self._parts, record, broken(policy))  # 5
             else:
-                metrics = {"resolve_ms": round(resolution.seconds * 1000)}
-                await record_decision(self._parts, record, judged, metrics)  # 5
-                log = log.bind(decision_id=judged.decision.id)
-                log.info("launch_decided", verdict=judged.decision.verdict)
-                if judged.decision.verdict == "allow":
+                verdict = judged.decision.verdict
+                log.info("launch_decided", decision_id=judged.decision.id, verdict=verdict)
+                if verdict == "allow":
                     self._execution.start(record.id)  # 7, 8, 9; after step 6 `answer` starts it
         self._parts.hub.wake(record.id)
 

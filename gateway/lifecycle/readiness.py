@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from gateway.decisionlog.signer import CheckpointSigner
 from gateway.errors import GatewayError
 from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.parts import Parts
+
+_FRESH = 1.0  # seconds for which the store's answer is believed
 
 
 class Readiness:
@@ -26,6 +29,8 @@ class Readiness:
         self._signer = signer
         self._notices = notices
         self._layers = layers
+        self._store_checked = -_FRESH
+        self._store_problem = ""
 
     async def report(self) -> Mapping[str, Any]:
         """Return the readiness document.
@@ -50,8 +55,12 @@ class Readiness:
         }
 
     async def _store(self) -> str:
-        try:
-            await self._parts.database.write(lambda connection: connection.execute("SELECT 1"))
-        except GatewayError as error:
-            return error.public_message
-        return ""
+        """Commit nothing, really: a full or broken disk shows. Anybody may ask, so not each time."""
+        if time.monotonic() - self._store_checked >= _FRESH:
+            self._store_checked = time.monotonic()
+            try:
+                await self._parts.database.write(lambda connection: connection.execute("SELECT 1"))
+                self._store_problem = ""
+            except GatewayError as error:
+                self._store_problem = error.public_message
+        return self._store_problem

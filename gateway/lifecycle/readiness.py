@@ -55,7 +55,7 @@ class Readiness:
         }
 
     async def _store(self) -> str:
-        """Commit nothing, really: a full or broken disk shows. Anybody may ask, so not each time."""
+        """Commit an empty transaction: a broken disk shows. Anybody may ask, so not each time."""
         if time.monotonic() - self._store_checked >= _FRESH:
             self._store_checked = time.monotonic()
             try:

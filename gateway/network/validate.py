@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gateway.canonical import Json
+from gateway.canonical import Json, sha256
 from gateway.errors import IntegrityViolation
 from gateway.network import addresses, names
 from gateway.network.marks import BASELINE, CANONICAL, MANAGED, PROFILE_LABEL, policy_name
@@ -21,6 +21,7 @@ from gateway.network.rulecheck import check_cidr, check_rule
 
 MAX_ANNOTATION = 200 * 1024  # bytes; all annotations of an object may have 256 KiB (Kubernetes)
 
+_DIGEST = "sha256:"
 _PROFILE = re.compile(r"p-[0-9a-f]{32}")
 
 
@@ -77,9 +78,18 @@ def _metadata(value: object) -> str:
     with at("annotations"):
         notes = record(meta.get("annotations"), (CANONICAL,))
         with at(CANONICAL):
-            if len(text(notes[CANONICAL]).encode()) > MAX_ANNOTATION:
-                raise Fault(f"is longer than {MAX_ANNOTATION} bytes")
+            _content(text(notes[CANONICAL]), profile)
     return profile
+
+
+def _content(canonical: str, profile: str) -> None:
+    """The name is made of the content; the annotation holds it, or its digest when it is long."""
+    data = canonical.encode()
+    if len(data) > MAX_ANNOTATION:
+        raise Fault(f"is longer than {MAX_ANNOTATION} bytes")
+    whole = canonical.removeprefix(_DIGEST) if canonical.startswith(_DIGEST) else sha256(data)
+    if f"p-{whole[:32]}" != profile:
+        raise Fault(f"is not the content that {profile} is made of")
 
 
 def _denials(value: object) -> None:

@@ -94,7 +94,7 @@ def snapshot_of(files: Mapping[str, bytes]) -> Snapshot:
 
 
 def read_files(directory: Path) -> dict[str, bytes]:
-    """Return the bytes of every policy file, by path. Links are not followed out of the folder."""
+    """Return the bytes of every policy file, by path. Raises ``PolicyInvalid``."""
     root = directory.resolve()
     if not root.is_dir():
         raise PolicyInvalid([Finding(str(directory), 0, "is not a folder")])
@@ -114,12 +114,24 @@ def read_files(directory: Path) -> dict[str, bytes]:
 
 
 def policy_files(root: Path) -> list[Path]:
-    """Return the paths of all policy files below ``root``, sorted; hidden ones are left out."""
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.name.endswith(_KINDS)
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.resolve().is_relative_to(root)
-    )
+    """Return the paths of all policy files below ``root``, sorted; hidden ones are left out.
+
+    Links are followed inside the folder, as a mounted ConfigMap needs it, and never out of it.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        real = folder.resolve()
+        if real in seen or not real.is_relative_to(root):
+            continue
+        seen.add(real)
+        for path in folder.iterdir():
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                waiting.append(path)
+            elif path.name.endswith(_KINDS) and path.resolve().is_relative_to(root):
+                found.append(path)
+    return sorted(found)

@@ -7,6 +7,7 @@ is: allow. So the compiled plan is read here, and refused for what could make it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -180,7 +181,7 @@ def _dropped(plan: Plan, sources: Sources) -> Iterator[Finding]:
 
 def _plain_value(source: str, line: int) -> bool:
     text = source.splitlines()[line - 1]
-    values = [part.partition(" as ")[2].strip() for part in text.split(" with ")[1:]]
+    values = [part.partition(" as ")[2].strip() for part in re.split(r"\bwith\s", text)[1:]]
     return any(value[:1].isalpha() and "(" not in value for value in values)
 
 
@@ -202,8 +203,3 @@ def _unused(name: str) -> str:
     close = nearest(rule, RESULTS)
     hint = f"; did you mean {close}?" if close else ""
     return f"nothing asks for {rule} of {package.removeprefix('data.')}{hint}"
-
-
-def all_findings(groups: Iterable[Iterable[Finding]]) -> list[Finding]:
-    """Put findings together, sorted, each once."""
-    return sorted({finding for group in groups for finding in group})

@@ -1,8 +1,8 @@
 """Cilium's own parser judges what the compiler writes, and what our grammar refuses.
 
-It needs the oracle alone and no cluster. The verdicts fall into four kinds; one must stay empty:
-what we accept and Cilium refuses. What only we refuse is listed, with what would come of it, in
-``tests/fixtures/network/mutations.py``.
+It needs the oracle and the CRDs alone, and no cluster. The verdicts fall into four kinds; one must
+stay empty: what we accept and Cilium refuses. What only we refuse is listed, with what would come
+of it, in ``tests/fixtures/network/mutations.py``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bed.builds import program
+import yaml
+from bed.builds import crds, program
 from bed.oracle import PolicyOracle
 from bed.places import BedError
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 
 from gateway.errors import IntegrityViolation, Misconfigured, Unprocessable
 from gateway.network.baseline import baseline, init_deny
@@ -74,6 +77,23 @@ def test_compiler_output_is_accepted(
     """Every policy that the compiler writes is one that Cilium's agent takes."""
     opinion = oracle.ask(compiled(catalogue, site))
     assert opinion.ok, opinion.error
+
+
+@pytest.fixture(scope="module")
+def crd(oracle: PolicyOracle) -> Validator:  # noqa: ARG001 - the CRDs come with its build
+    """The schema by which an API server checks a CiliumNetworkPolicy."""
+    (file,) = [file for file in crds() if file.name == "ciliumnetworkpolicies.yaml"]
+    definition = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return Draft202012Validator(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+
+
+@settings(thousands, max_examples=300)
+@given(CATALOGUES, SITES)
+def test_compiler_output_fits_the_crd(
+    crd: Validator, catalogue: dict[str, Entry], site: Site
+) -> None:
+    """The API server's own checks (patterns, lengths, one source of addresses) pass as well."""
+    assert [error.message for error in crd.iter_errors(compiled(catalogue, site))] == []
 
 
 def test_fixed_policies_are_accepted(oracle: PolicyOracle) -> None:

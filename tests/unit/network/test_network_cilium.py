@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ import yaml
 from network_kit import Entry, api_server, cidr, fqdn, service
 
 from gateway.canonical import decode, encode, sha256
-from gateway.errors import Misconfigured
+from gateway.errors import IntegrityViolation, Misconfigured
 from gateway.network.cilium import canonical_text, differences, policy, to_yaml
-from gateway.network.dns import NODE_LOCAL_DNS, OPENSHIFT
+from gateway.network.dns import KUBE_DNS, NODE_LOCAL_DNS, OPENSHIFT
 from gateway.network.profiles import profile
 from gateway.network.sites import Site
 from gateway.network.validate import MAX_ANNOTATION
@@ -174,6 +175,13 @@ def test_network_unresolved_service_has_a_name_and_no_policy() -> None:
     assert made.unresolved == ("data/warehouse",)
     assert made.name != profile(["w"], {"w": service()}).name
     with pytest.raises(Misconfigured, match="data/warehouse is not resolved"):
+        policy(made)
+
+
+def test_network_compiler_is_not_trusted() -> None:
+    """What is built is checked: a site whose DNS port is none gets no policy."""
+    made = profile(["stripe"], CATALOGUE, Site(dns=replace(KUBE_DNS, port=0)))
+    with pytest.raises(IntegrityViolation, match=r"toPorts\[0\]\.ports\[0\]\.port"):
         policy(made)
 
 

@@ -84,6 +84,7 @@ ACCEPTED: dict[str, dict[str, Entry]] = {
         "a": service(protocol="https", server_names=TLS),
         "b": service("data/other"),
     },
+    "one large range, listed twice": {"a": cidr("11.0.0.0/8"), "b": cidr("11.0.0.0/8", ports=[80])},
     "private ranges": {
         "a": cidr(),
         "b": cidr("172.16.0.0/12"),

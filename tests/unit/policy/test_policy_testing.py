@@ -81,6 +81,11 @@ test_c if true
             "the compiler drops a `with` whose value is a rule",
         ),
         (
+            "given := 5\n\ntest_a if {\n\tdeny with data.x as 1\n\t\twith input.task as given\n}\n",
+            "task_test.rego:9",
+            "the compiler drops a `with` whose value is a rule",
+        ),
+        (
             "test_a if deny == set() with input.task as data.limits\n",
             "task_test.rego:5",
             "this compiler takes no reference here",
@@ -103,7 +108,7 @@ test_c if true
         ("test_a if typo\n", "task_test.rego:5", "uses a name that nothing defines"),
         ("test_a if {\n", "task_test.rego:5", "does not compile"),
     ],
-    ids=["rule", "data", "input", "more rules", "function", "typo", "syntax"],
+    ids=["rule", "lines", "data", "input", "more rules", "function", "typo", "syntax"],
 )
 async def test_policy_testing_refuses_tests_that_would_lie(
     tests: str, place: str, reason: str, tmp_path: Path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gateway import __version__
-from gateway.commands import demo, launching, logs, planning, policies, serving
+from gateway.commands import demo, launching, logs, networks, planning, policies, serving
 from gateway.commands.client import ClientError
 from gateway.commands.display import safe
 from gateway.commands.launching import show_violations
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _serving(commands)
     _clients(commands)
     _policy(commands)
+    _network(commands)
     _log(commands)
     return parser
 
@@ -156,6 +157,23 @@ def _policy(commands: Commands) -> None:
         one.add_argument("--json", action="store_true", help="print JSON")
         if name == "test":
             one.add_argument("--verbose", action="store_true", help="name what passed too")
+
+
+def _network(commands: Commands) -> None:
+    parser = commands.add_parser("network", help="show the Cilium policies that tasks would get")
+    inner = parser.add_subparsers(dest="network_command", required=True, metavar="COMMAND")
+    render = _add(inner, "render", networks.render, "print the policies of a plan as YAML")
+    what = render.add_mutually_exclusive_group(required=True)
+    what.add_argument("--file", type=Path, help="answer of `sluice plan --json`")
+    what.add_argument(
+        "--destination", action="append", default=[], help="a destination; may be repeated"
+    )
+    render.add_argument("--policies", type=Path, default=Path("policies"), help="policy folder")
+    render.add_argument("--services", type=Path, help="JSON: resolved Services by destination")
+    render.add_argument("--namespace", default="sluice-tasks", help="the pipelines' namespace")
+    render.add_argument("--dns", default="kube-dns", help="kube-dns, node-local-dns or openshift")
+    render.add_argument("--baseline", action="store_true", help="the namespace's baseline too")
+    render.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _log(commands: Commands) -> None:

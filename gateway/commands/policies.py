@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 
 from rich.console import Console
 
 from gateway.commands.display import safe
+from gateway.lifecycle.notices import network_findings
 from gateway.policy import loading, testing
+from gateway.policy.snapshot import load_snapshot
 
 
 async def check(arguments: argparse.Namespace, console: Console) -> int:
     """Check Rego and data as the gateway would when it loads them."""
     findings = await loading.check(arguments.directory)
+    if not findings:
+        findings = network_findings(await asyncio.to_thread(load_snapshot, arguments.directory))
     if arguments.json:
         value = [{"file": f.file, "line": f.line, "reason": f.reason} for f in findings]
         print(json.dumps(value, indent=2))  # noqa: T201 -- a command's output

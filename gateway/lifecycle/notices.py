@@ -6,11 +6,23 @@ import structlog
 
 from gateway.canonical import Json
 from gateway.decisionlog.log import DecisionLog, Entry
+from gateway.network.destinations import problems
 from gateway.policy.decide import LoadedPolicy
-from gateway.policy.findings import Finding
+from gateway.policy.findings import Finding, refuse
+from gateway.policy.snapshot import Snapshot
 
 _log = structlog.get_logger()
 _SHOWN = 20
+_DESTINATIONS = "data/destinations.yaml"
+
+
+def network_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Return the destinations that could not be enforced: wrong, or wider than they look."""
+    catalogue = {name: item.to_json() for name, item in snapshot.data.destinations.items()}
+    return tuple(
+        Finding(_DESTINATIONS, 0, f"{problem.name}.{problem.field}: {problem.reason}")
+        for problem in problems(catalogue)
+    )
 
 
 class PolicyNotices:
@@ -23,7 +35,11 @@ class PolicyNotices:
         self.refusal = ""
 
     async def loaded(self, policy: LoadedPolicy) -> None:
-        """Log a revision before it is used. Raises, and then it is not used."""
+        """Log a revision before it is used. Raises, and then it is not used.
+
+        What no network policy could be made of is found here: ``PolicyInvalid``.
+        """
+        refuse(network_findings(policy.snapshot))
         version = policy.snapshot.version
         await self._log.append(Entry("policy.loaded", version.to_json()))
         self.revision, self.refusal = version.revision, ""

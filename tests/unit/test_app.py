@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_bed import serve
+from gateway_bed import ROOT, serve
 
 from gateway.app import running
 from gateway.errors import Misconfigured
@@ -89,3 +90,14 @@ async def test_start_and_stop_are_in_the_log(changed: Any) -> None:
         *("policy.loaded", "gateway.started", "enforcement.unsafe", "gateway.stopped"),
         *("policy.loaded", "gateway.started", "enforcement.unsafe"),
     ]
+
+
+async def test_destinations_that_cannot_be_enforced_are_refused(
+    changed: Any, tmp_path: Path
+) -> None:
+    """A destination of which no sound network policy can be made never reaches a decision."""
+    policies = tmp_path / "policies"
+    shutil.copytree(ROOT / "policies", policies)
+    path = policies / "data" / "destinations.yaml"
+    path.write_text(path.read_text().replace("host: 127.0.0.1", "host: 0.0.0.0/0"))
+    assert await refusal(changed(policy={"directory": policies})) == "policy_invalid"

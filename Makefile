@@ -41,6 +41,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, policy check, deployment files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/python -m pytest -q tests/unit/test_deployment.py
 	@$(BIN)/sluice policy check
 
 format: $(STAMP) ## let ruff rewrite what it can

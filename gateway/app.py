@@ -18,6 +18,7 @@ from aiohttp import ClientSession, web
 from gateway import __version__
 from gateway.approvals import desk
 from gateway.clock import now
+from gateway.decisionlog import note
 from gateway.decisionlog.log import Entry
 from gateway.decisionlog.signer import CheckpointSigner
 from gateway.decisionlog.sqlite import SqliteDecisionLog
@@ -55,6 +56,7 @@ from gateway.surfaces.http.operating import Operating
 from gateway.surfaces.http.server import make_server
 
 _log = structlog.get_logger()
+_LONGEST_LINE = 16_384  # bytes of a request line or header
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         approval = Approval(parts, execution)
         service = LaunchService(parts, execution, approval)
         stack.push_async_callback(service.close)
-        recovery = Recovery(parts, execution, approval)
+        recovery = Recovery(parts, execution, approval, service.deciding)
         await _say_started(parts, layers)
         stack.push_async_callback(_say_stopped, parts)
         await recovery.at_start()
@@ -189,7 +191,12 @@ async def _verifier(
 
 
 async def _listen(server: web.Application, settings: Settings, stack: AsyncExitStack) -> str:
-    runner = web.AppRunner(server, shutdown_timeout=settings.http.stop_within_seconds)
+    runner = web.AppRunner(
+        server,
+        shutdown_timeout=settings.http.stop_within_seconds,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,  # beyond what a token may be: the verifier says so itself
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, settings.http.host, settings.http.port)
@@ -245,6 +252,8 @@ async def _measure(parts: Parts, notices: PolicyNotices, metrics: Metrics) -> No
     for state in LaunchState:
         metrics.launches.labels(state.value).set(counts.get(state.value, 0))
     metrics.log_size.set(parts.log.size)
+    if text := await parts.log.checkpoint():
+        metrics.checkpoint_size.set(note.parse(text).size)
     metrics.policy_refused.set(bool(notices.refusal))
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; this is the console script."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     console = Console(highlight=False, stderr=bool(getattr(arguments, "json", False)))
     command: Command = arguments.run
     try:
@@ -43,6 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; ``key=value`` may also stand behind options, where argparse itself gives up on it."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        wrong = [word for word in rest if word.startswith("-") or "=" not in word]
+        if wrong or not hasattr(arguments, "parameters"):
+            parser.error(f"unrecognized arguments: {' '.join(wrong or rest)}")
+        arguments.parameters = [*arguments.parameters, *map(_parameter, rest)]
+    return arguments
 
 
 def _client_error(error: ClientError, console: Console, arguments: argparse.Namespace) -> int:
@@ -180,7 +192,9 @@ def _log(commands: Commands) -> None:
     parser = commands.add_parser("log", help="verify, prove and export the decision log")
     inner = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
     verify = _add(inner, "verify", logs.verify, "replay the log from its file and a public key")
-    verify.add_argument("--key", help="public key, or a file that holds it (log.vkey)")
+    verify.add_argument(
+        "--key", required=True, help="public key, or a file that holds it (log.vkey)"
+    )
     verify.add_argument(
         "--witness", type=Path, help="copy of checkpoints.log: finds a log that was cut or replaced"
     )

@@ -146,11 +146,16 @@ class LaunchService:
         self, approver: Principal, launch_id: str, answer: Answer, plan_digest: str, comment: str
     ) -> LaunchRecord:
         """Step 6: one person's answer to what waits for people."""
+        self._admission.count(approver)
         return await self._approval.answer(approver, launch_id, answer, plan_digest, comment)
 
     async def cancel(self, principal: Principal, launch_id: str) -> LaunchRecord:
         """Stop a launch that waits or runs; one that has ended is left as it is."""
         return await self._cancellation.cancel(principal, launch_id)
+
+    def deciding(self, launch_id: str) -> bool:
+        """Whether this process decides the launch now."""
+        return launch_id in self._deciding
 
     async def close(self) -> None:
         """Wait for decisions under way, a bounded time; then let go."""

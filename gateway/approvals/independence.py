@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.errors import Forbidden
-from gateway.model import Principal
+from gateway.model import Member, Principal
 
 
 class People(Protocol):
@@ -53,6 +53,13 @@ def approving_person(
             f"{account} is not listed in policies/data/persons.yaml, so it cannot be shown to be "
             "independent of the requester",
         )
+    for member in requester.chain:
+        if _behind(member, people) is None:
+            raise _refused(
+                "requester_unknown",
+                f"{member.account} asked, and policies/data/persons.yaml names nobody behind it, "
+                "so nobody can be shown to be independent; have it listed, and launch again",
+            )
     if person in interested(requester, people):
         raise _refused(
             "approver_not_independent",
@@ -69,6 +76,13 @@ def interested(requester: Principal, people: People) -> frozenset[str]:
         found.add(people.person_of(member.account))
         found.add(people.owner_of(member.account))
     return frozenset(person for person in found if person is not None)
+
+
+def _behind(member: Member, people: People) -> str | None:
+    """Return the person who is a human member, or who answers for an agent or a service."""
+    if member.kind == "human":
+        return people.person_of(member.account)
+    return people.owner_of(member.account)
 
 
 def _refused(code: str, message: str) -> Forbidden:

@@ -109,10 +109,20 @@ async def logs(arguments: argparse.Namespace, console: Console) -> int:
         ]
         if not wanted:
             raise ClientError("no such task has run in this launch")
-        for task in wanted:
-            text = await client.text(f"/v1/launches/{arguments.launch}/tasks/{task['key']}/log")
+        found = [
+            {
+                **{name: task[name] for name in ("key", "family", "state", "attempt")},
+                "log": await client.text(
+                    f"/v1/launches/{arguments.launch}/tasks/{task['key']}/log"
+                ),
+            }
+            for task in wanted
+        ]
+        if arguments.json:
+            return _print_json(found)
+        for task in found:
             console.print(f"[bold]{safe(task['family'])}[/] {task['key'][:12]} {task['state']}")
-            for line in text.splitlines():
+            for line in task["log"].splitlines():
                 console.print(f"    {safe(line)}", soft_wrap=True)
     return 0
 

@@ -13,16 +13,12 @@ from rich.console import Console
 from gateway.commands.display import safe
 from gateway.decisionlog import export as exporting
 from gateway.decisionlog import verifier
-from gateway.errors import Misconfigured
 
 
 def public_key(arguments: argparse.Namespace) -> str:
     """Return the verification key of ``--key``: the text itself, or a file that holds it."""
-    given = arguments.key
-    if given is None:
-        raise Misconfigured("key_missing", "give --key: the log's public key, or a file with it")
-    path = Path(given)
-    return path.read_text().strip() if path.exists() else str(given)
+    path = Path(arguments.key)
+    return path.read_text().strip() if path.exists() else str(arguments.key)
 
 
 async def verify(arguments: argparse.Namespace, console: Console) -> int:

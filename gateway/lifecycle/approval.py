@@ -18,11 +18,11 @@ from gateway.approvals.independence import approving_person, interested
 from gateway.canonical import Json
 from gateway.clock import rfc3339
 from gateway.decisionlog.log import Entry
-from gateway.errors import Conflict, Forbidden
+from gateway.errors import Conflict, Forbidden, IntegrityViolation
 from gateway.lifecycle.decision import Judged, judge_launch
-from gateway.lifecycle.execution import Execution
+from gateway.lifecycle.execution import Execution, Warrant
 from gateway.lifecycle.parts import Parts
-from gateway.model import LaunchRequest, Principal
+from gateway.model import ApprovalNeed, LaunchRequest, Principal
 from gateway.policy.decide import LoadedPolicy
 from gateway.states import LaunchState
 from gateway.store import launches
@@ -51,16 +51,20 @@ class Approval:
         request = await parts.database.read(partial(desk.get, launch_id=launch_id))
         record = await parts.database.read(partial(launches.get, launch_id=launch_id))
         desk.check_usable(request, plan_digest, rfc3339(parts.clock()))
+        warrant = await self._execution.asked(record)  # whom and what the log says, not the row
+        if warrant.plan["plan_digest"] != plan_digest:
+            raise IntegrityViolation("approval_forged", "the row is about another plan")
         async with parts.policy.lease() as policy:
+            judged = await self._judge_again(policy, record, warrant)
             try:
-                person, rules = self._right(policy, approver, record, request, answer)
+                person, rules = self._right(policy, approver, warrant, judged, answer)
             except Forbidden as refused:
                 await self._append_refused(approver, record, request, refused)
                 raise
             if answer == "reject":
                 await self._reject(approver, record, person, plan_digest, comment)
             else:
-                await self._approve(policy, approver, record, request, person, rules, comment)
+                await self._approve(judged, approver, record, warrant, person, rules, comment)
         parts.hub.wake(launch_id)
         return await parts.database.read(partial(launches.get, launch_id=launch_id))
 
@@ -98,22 +102,27 @@ class Approval:
         self,
         policy: LoadedPolicy,
         approver: Principal,
-        record: LaunchRecord,
-        request: ApprovalRequest,
+        warrant: Warrant,
+        judged: Judged,
         answer: Answer,
     ) -> tuple[str, Sequence[str]]:
-        data = policy.snapshot.data
+        """Return the person and the rules they may agree to, by today's policy."""
         settings = self._parts.settings.approvals
         person = approving_person(
             approver,
-            record.principal,
-            data,
+            warrant.principal,
+            policy.snapshot.data,
             now=int(self._parts.clock().timestamp()),
             recent_login=settings.recent_login_minutes * 60,
         )
-        rules = request.covered_by(groups(policy, approver))
+        needs = judged.decision.needs or tuple(
+            ApprovalNeed(need["rule"], need["message"], tuple(need["groups"]))
+            for need in warrant.needs
+        )
+        mine = groups(policy, approver)
+        rules = [need.rule for need in needs if mine & set(need.groups)]
         if not rules:
-            wanted = sorted({group for need in request.needs for group in need["groups"]})
+            wanted = sorted({group for need in needs for group in need.groups})
             raise Forbidden(
                 "approver_not_in_group",
                 f"to {answer} this launch you must be a member of {' or '.join(wanted)}",
@@ -123,23 +132,23 @@ class Approval:
 
     async def _approve(
         self,
-        policy: LoadedPolicy,
+        judged: Judged,
         approver: Principal,
         record: LaunchRecord,
-        request: ApprovalRequest,
+        warrant: Warrant,
         person: str,
         rules: Sequence[str],
         comment: str,
     ) -> None:
-        judged = await self._judge_again(policy, record)
-        if reason := self._void(judged, record, request):
-            body: dict[str, Json] = {"plan_digest": request.plan_digest, "reason": reason}
+        plan = warrant.plan
+        if reason := _void(judged, warrant):
+            body: dict[str, Json] = {"plan_digest": plan["plan_digest"], "reason": reason}
             await self._end(record.id, LaunchState.REJECTED, "void", "approval.void", body, reason)
             raise Conflict("approval_void", f"{reason}; launch again", step="approve")
         now = rfc3339(self._parts.clock())
 
         def change(connection: Connection, seq: int) -> None:
-            desk.check_usable(desk.get(connection, record.id), request.plan_digest, now)
+            desk.check_usable(desk.get(connection, record.id), plan["plan_digest"], now)
             account = approver.subject.account
             voted = desk.vote(connection, record.id, person, account, rules, seq)
             seqs = (*launches.get(connection, record.id).approval_seqs, seq)
@@ -147,9 +156,8 @@ class Approval:
                 launches.amend(connection, record.id, now, approval_seqs=seqs)
                 return
             desk.close(connection, record.id, "used")
-            plan = record.plan or {}
             launches.put_approved(
-                connection, record.pipeline, plan["code_digest"], plan["content_digest"], seq
+                connection, plan["pipeline"], plan["code_digest"], plan["content_digest"], seq
             )
             launches.transition(connection, record.id, LaunchState.QUEUED, now, approval_seqs=seqs)
 
@@ -160,8 +168,10 @@ class Approval:
                 decision_id=(record.decision or {}).get("id"),
                 requested_by=approver.to_json(),
                 body={
-                    "plan_digest": request.plan_digest,
+                    "plan_digest": plan["plan_digest"],
                     "content_digest": judged.plan.content_digest,
+                    "pipeline": plan["pipeline"],
+                    "code_digest": plan["code_digest"],
                     "policy": judged.decision.policy.to_json(),
                     "person": person,
                     "rules": list(rules),
@@ -174,28 +184,20 @@ class Approval:
         if after.state is LaunchState.QUEUED:
             self._execution.start(record.id)
 
-    async def _judge_again(self, policy: LoadedPolicy, record: LaunchRecord) -> Judged:
-        warrantless = await self._parts.database.read(
-            partial(launches.get_graph, ref=record.graph_ref or "")
-        )
-        plan = record.plan or {}
-        request = LaunchRequest(record.pipeline, plan["parameters"], record.reason, record.surface)
+    async def _judge_again(
+        self, policy: LoadedPolicy, record: LaunchRecord, warrant: Warrant
+    ) -> Judged:
+        plan = warrant.plan
+        request = LaunchRequest(plan["pipeline"], plan["parameters"], record.reason, record.surface)
         return await judge_launch(
-            self._parts, policy, record.id, record.principal, request, warrantless,
+            self._parts,
+            policy,
+            record.id,
+            warrant.principal,
+            request,
+            warrant.graph,
             expires_at=plan["expires_at"],
-        )  # fmt: skip
-
-    def _void(self, judged: Judged, record: LaunchRecord, request: ApprovalRequest) -> str | None:
-        """Say why the approval cannot stand: another decision, or other content."""
-        if judged.decision.verdict == "deny":
-            rules = ", ".join(item.rule for item in judged.decision.violations)
-            return f"policy changed and now denies this launch ({rules})"
-        if judged.plan.content_digest != (record.plan or {})["content_digest"]:
-            return "what would run or be reached changed since the decision"
-        asked = {need["rule"] for need in request.needs}
-        if more := {need.rule for need in judged.decision.needs} - asked:
-            return f"policy changed and now asks for more ({', '.join(sorted(more))})"
-        return None
+        )
 
     async def _reject(
         self,
@@ -259,6 +261,19 @@ class Approval:
                 body={"plan_digest": request.plan_digest, "code": refused.code},
             )
         )
+
+
+def _void(judged: Judged, warrant: Warrant) -> str | None:
+    """Say why an approval cannot stand: another decision, or other content."""
+    if judged.decision.verdict == "deny":
+        rules = ", ".join(item.rule for item in judged.decision.violations)
+        return f"policy changed and now denies this launch ({rules})"
+    if judged.plan.content_digest != warrant.plan["content_digest"]:
+        return "what would run or be reached changed since the decision"
+    asked = {need["rule"] for need in warrant.needs}
+    if more := {need.rule for need in judged.decision.needs} - asked:
+        return f"policy changed and now asks for more ({', '.join(sorted(more))})"
+    return None
 
 
 def groups(policy: LoadedPolicy, principal: Principal) -> frozenset[str]:

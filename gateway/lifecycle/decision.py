@@ -48,18 +48,35 @@ class Judged:
     facts: Mapping[str, Json]
 
 
-async def read_history(parts: Parts, principal: Principal, pipeline: str) -> dict[str, Json]:
-    """Return ``input.history``: exact counts from the store."""
+async def read_history(
+    parts: Parts, principal: Principal, pipeline: str, besides: str = ""
+) -> dict[str, Json]:
+    """Return ``input.history``: exact counts from the store, and approvals that the log confirms.
+
+    A row that says "approved" counts for nothing unless an authentic entry says it too.
+    """
     moment = parts.clock()
-    return await parts.database.read(
+    counts, seqs = await parts.database.read(
         partial(
             launches.history,
             subject=principal.subject.account,
             pipeline=pipeline,
             hour_ago=rfc3339(moment - timedelta(hours=1)),
             day_ago=rfc3339(moment - timedelta(days=1)),
+            besides=besides,
         )
     )
+    approvals = [(await parts.log.entry(seq)).value for seq in seqs]
+    granted = [
+        value["body"]
+        for value in approvals
+        if value["event"] == "approval.granted" and value["body"]["pipeline"] == pipeline
+    ]
+    return {
+        **counts,
+        "approved_code_digests": sorted({body["code_digest"] for body in granted}),
+        "last_approved_content_digest": granted[0]["content_digest"] if granted else None,
+    }
 
 
 async def judge_launch(
@@ -84,7 +101,7 @@ async def judge_launch(
         principal,
         request,
         graph,
-        history=await read_history(parts, principal, request.pipeline),
+        history=await read_history(parts, principal, request.pipeline, launch_id),
         now=rfc3339(moment),
         enforcement=parts.binder.enforcement,
         expires_at=expires_at or rfc3339(moment + lifetime),
@@ -191,21 +208,32 @@ def unresolved(policy: LoadedPolicy, error: GatewayError) -> Decision:
     """Return the denial of a launch that policy could not be asked about."""
     rule = "graph_unresolvable" if isinstance(error, Rejected) else error.code
     hint = "try again" if error.retryable else "correct the pipeline or the parameters"
-    return _refusal(policy, rule, error.public_message, f"{hint}; nothing has run")
+    hint = f"{hint}; nothing has run"
+    return _refusal(policy, rule, error.public_message, hint, retryable=error.retryable)
 
 
 def broken(policy: LoadedPolicy) -> Decision:
     """Return the denial that follows a fault of the gateway itself: fail closed."""
     message = "the gateway failed while it decided; the operator's log has the details"
-    return _refusal(policy, "gateway_fault", message, "try again, or tell the operator")
+    hint = "try again, or tell the operator"
+    return _refusal(policy, "gateway_fault", message, hint, retryable=True)
 
 
-def _refusal(policy: LoadedPolicy, rule: str, message: str, remediation: str) -> Decision:
+def _refusal(
+    policy: LoadedPolicy, rule: str, message: str, remediation: str, *, retryable: bool
+) -> Decision:
     return Decision(
         id=new_id(),
         verdict="deny",
         policy=policy.snapshot.version,
-        violations=(Violation(rule=rule, message=message, remediation=remediation),),
+        violations=(
+            Violation(
+                rule=rule,
+                message=message,
+                remediation=remediation,
+                values={"retryable": True} if retryable else {},
+            ),
+        ),
     )
 
 
@@ -241,6 +269,7 @@ async def record_decision(
             plan=plan.to_json(),
             graph_ref=sha256(data),
             decision_seq=seq,
+            classes=tuple(sorted({c for node in graph.nodes.values() for c in node.carries})),
         )
         if decision.verdict == "deny":
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -41,6 +41,7 @@ ENDS = (
     "approval.void",
 )
 """After one of these a launch never runs (again), whatever its row says."""
+MOST_RECOVERIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Warrant:
     plan: Mapping[str, Any]
     graph: TaskGraph
     receipt: Receipt
+    needs: tuple[Mapping[str, Any], ...] = ()  # that people had to agree to
+    approvals: tuple[Mapping[str, Any], ...] = ()  # bodies of the entries by which they did
 
 
 class Execution:
@@ -94,6 +97,7 @@ class Execution:
             if record.state is LaunchState.CANCELLING:
                 await self._abandon(launch_id, "cancelled before it ran")
             elif not record.state.final:
+                await self._refuse_endless(record)
                 order = await self._order(record, await self.warrant(record))
                 await self._supervisor.start(order)  # step 8; it awaits `bind`, step 7, first
                 await self._supervisor.wait(launch_id)
@@ -104,15 +108,27 @@ class Execution:
             log.exception("run_broken")
             await self._abandon(launch_id, "run: an internal error stopped it; see the log")
 
+    async def _refuse_endless(self, record: LaunchRecord) -> None:
+        """Raise when a launch was taken up again so often that it will not end by itself."""
+        again = await self._parts.log.entries(
+            record.decision_seq or 0, MOST_RECOVERIES, launch_id=record.id,
+            event_prefix="run.recovered",
+        )  # fmt: skip
+        if len(again) == MOST_RECOVERIES:
+            raise IntegrityViolation(
+                "recovered_too_often", f"it was taken up again {len(again)} times without an end",
+                step="run",
+            )  # fmt: skip
+
     async def _order(self, record: LaunchRecord, warrant: Warrant) -> RunOrder:
         """Return what the supervisor needs to know, from the warrant and the catalogue."""
         parts = self._parts
         async with parts.policy.lease() as policy:
-            pipeline = _catalogued(policy, record.pipeline)
+            pipeline = _catalogued(policy, warrant.plan["pipeline"])
             shed = declassified(pipeline, warrant.graph.code_digest)
         rows = await parts.database.read(partial(launches.tasks, launch_id=record.id))
         keep = pipeline.workspace.keep
-        workspace = parts.workspace(record.pipeline, record.id, keep=keep)
+        workspace = parts.workspace(warrant.plan["pipeline"], record.id, keep=keep)
         return RunOrder(
             launch_id=record.id,
             graph=warrant.graph,
@@ -134,7 +150,7 @@ class Execution:
         """Step 7, when the run has its place: ask a newer policy, then put profiles in force."""
         parts = self._parts
         async with parts.policy.lease() as policy:
-            _catalogued(policy, record.pipeline)
+            _catalogued(policy, warrant.plan["pipeline"])
             if policy.snapshot.version.revision != warrant.plan["policy_revision"]:
                 await self._decide_again(policy, record, warrant)
             catalogue = destination_catalogue(policy)
@@ -157,22 +173,33 @@ class Execution:
 
     async def warrant(self, record: LaunchRecord) -> Warrant:
         """Read back what allows this launch to run. Raises ``IntegrityViolation``."""
+        warrant = await self.asked(record)
+        for prefix in ENDS:
+            if await self._parts.log.entries(
+                warrant.receipt.seq, 1, launch_id=record.id, event_prefix=prefix
+            ):
+                raise _forged(f"the log says that the launch has ended: {prefix}")
+        approvals = await self._approvals(record, warrant.plan["plan_digest"])
+        covered = {rule for body in approvals for rule in body["rules"]}
+        if missing := {need["rule"] for need in warrant.needs} - covered:
+            raise _forged(f"the log holds no approval for {', '.join(sorted(missing))}")
+        return replace(warrant, approvals=approvals)
+
+    async def asked(self, record: LaunchRecord) -> Warrant:
+        """Read back who asked for what, and what was decided, from the log and never from the row.
+
+        Raises ``IntegrityViolation`` when the log holds no such decision, or a denial.
+        """
         parts = self._parts
         if record.decision_seq is None:
             raise _forged("the launch has no decision")
         receipt = await parts.log.receipt(record.decision_seq)
-        entry = await parts.log.authentic(receipt)
-        if entry.value["launch_id"] != record.id:
+        value = (await parts.log.authentic(receipt)).value
+        if value["launch_id"] != record.id:
             raise _forged("the decision is about another launch")
-        for prefix in ENDS:
-            if await parts.log.entries(receipt.seq, 1, launch_id=record.id, event_prefix=prefix):
-                raise _forged(f"the log says that the launch has ended: {prefix}")
-        plan, graph = entry.value["body"]["plan"], entry.value["body"]["graph"]
-        result = entry.value["body"]["result"]
-        if result["verdict"] == "needs_approval":
-            await self._check_approvals(record, plan["plan_digest"], result["needs"])
-        elif result["verdict"] != "allow":
+        if value["event"] not in ("decision.allow", "decision.needs_approval"):
             raise _forged("the decision does not allow the launch")
+        plan, graph = value["body"]["plan"], value["body"]["graph"]
         stored = await parts.database.read(partial(launches.get_graph, ref=graph["ref"]))
         if graph_digest(stored.nodes) != plan["graph_digest"]:
             raise _forged("the graph is not the one that was decided")
@@ -180,43 +207,37 @@ class Execution:
         sealed: Any = parts.keys.unseal(data, record.id) if data else {}
         return Warrant(
             launch_id=record.id,
-            principal=principal_from_json(entry.value["requested_by"]),
+            principal=principal_from_json(value["requested_by"]),
             plan=plan,
-            graph=TaskGraph(
-                root=stored.root,
-                nodes=stored.nodes,
-                code_digest=plan["code_digest"],
-                digest=stored.digest,
-                sealed=sealed,
-            ),
+            graph=replace(stored, code_digest=plan["code_digest"], sealed=sealed),
             receipt=receipt,
+            needs=tuple(value["body"]["result"]["needs"]),
         )
 
-    async def _check_approvals(
-        self, record: LaunchRecord, plan_digest: str, needs: list[Mapping[str, Any]]
-    ) -> None:
-        covered: set[str] = set()
+    async def _approvals(
+        self, record: LaunchRecord, plan_digest: str
+    ) -> tuple[Mapping[str, Any], ...]:
+        found = []
         for seq in record.approval_seqs:
             entry = await self._parts.log.authentic(await self._parts.log.receipt(seq))
             if _is_approval(entry, record.id, plan_digest):
-                covered.update(entry.value["body"]["rules"])
-        if missing := {need["rule"] for need in needs} - covered:
-            raise _forged(f"the log holds no approval for {', '.join(sorted(missing))}")
+                found.append(entry.value["body"])
+        return tuple(found)
 
     async def _decide_again(
         self, policy: LoadedPolicy, record: LaunchRecord, warrant: Warrant
     ) -> None:
         """Ask the newer policy: it may only narrow. Raises when it no longer agrees."""
         request = LaunchRequest(
-            record.pipeline, warrant.plan["parameters"], record.reason, record.surface
+            warrant.plan["pipeline"], warrant.plan["parameters"], record.reason, record.surface
         )
         judged = await judge_launch(
             self._parts, policy, record.id, warrant.principal, request, warrant.graph,
             expires_at=warrant.plan["expires_at"],
         )  # fmt: skip
-        if judged.decision.verdict == "deny" or (
-            judged.decision.verdict == "needs_approval" and not record.approval_seqs
-        ):
+        covered = {rule for body in warrant.approvals for rule in body["rules"]}
+        missing = {need.rule for need in judged.decision.needs} - covered
+        if judged.decision.verdict == "deny" or missing:
             raise IntegrityViolation(
                 "decision_void",
                 "policy changed before the start and no longer allows this launch",

@@ -29,9 +29,10 @@ from gateway.runs.events import (
 )
 from gateway.states import LaunchState
 from gateway.store import launches
-from gateway.store.launches import TaskRow
+from gateway.store.launches import LaunchRecord, TaskRow
 
 _log = structlog.get_logger()
+_TRIES = 3  # a launch moves at most twice on its way to an end
 _NODES = 100  # in one entry, which holds 256 KiB at the most
 
 
@@ -120,37 +121,56 @@ class Observer:
         )
 
     async def _run_finished(self, event: RunFinished) -> None:
+        """End the launch. Its state may change until the entry is written: then look again."""
+        for _ in range(_TRIES):
+            record = await self._parts.database.read(
+                partial(launches.get, launch_id=event.launch_id)
+            )
+            try:
+                await self._end(record, event)
+            except _MovedError:
+                continue
+            _log.info("run_finished", launch_id=event.launch_id, status=event.status)
+            return
+
+    async def _end(self, record: LaunchRecord, event: RunFinished) -> None:
         now = rfc3339(self._parts.clock())
+        way = _way(record.state, event.status)
         body: dict[str, Json] = {
             "status": event.status,
             "reason": event.reason,
             "outputs": list(event.outputs),
             "counts": dict(event.counts),
         }
+        names = ["run.finished"]
+        if way[-1] is LaunchState.CANCELLED:  # the log says what the row says
+            names = ["launch.cancelling"] * (len(way) - 1) + ["launch.cancelled"]
 
         def change(connection: Connection, _: int) -> None:
-            record = launches.get(connection, event.launch_id)
-            written = tuple(located(record.workspace, path) for path in event.outputs)
-            *between, end = _way(record.state, event.status)
-            for state in between:
-                launches.transition(connection, event.launch_id, state, now)
+            if launches.get(connection, record.id).state is not record.state:
+                raise _MovedError
+            for state in way[:-1]:
+                launches.transition(connection, record.id, state, now)
             launches.transition(
                 connection,
-                event.launch_id,
-                end,
+                record.id,
+                way[-1],
                 now,
                 outcome=event.reason,
-                outputs=written,
+                outputs=tuple(located(record.workspace, path) for path in event.outputs),
                 tasks=event.counts,
             )
-            launches.forget_sealed(connection, event.launch_id)
+            launches.forget_sealed(connection, record.id)
 
-        name = "launch.cancelled" if event.status == "cancelled" else "run.finished"
-        await self._parts.log.append(Entry(name, body, launch_id=event.launch_id), change=change)
-        _log.info("run_finished", launch_id=event.launch_id, status=event.status)
+        entries = [Entry(name, body, launch_id=record.id) for name in names]
+        await self._parts.log.append_all(entries, change=change)
 
     async def _append(self, launch_id: str, name: str, body: dict[str, Json]) -> None:
         await self._parts.log.append(Entry(name, body, launch_id=launch_id))
+
+
+class _MovedError(Exception):
+    """The launch was moved, by a cancel, between the look and the write."""
 
 
 def _way(state: LaunchState, status: RunStatus) -> tuple[LaunchState, ...]:

@@ -7,6 +7,7 @@ the log holds is forgotten, and nothing runs that it does not hold.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from sqlite3 import Connection
@@ -25,15 +26,25 @@ from gateway.store.launches import LaunchRecord
 
 _log = structlog.get_logger()
 _EVERY = 2.0  # seconds
-_ORPHAN_AFTER = timedelta(minutes=2)  # longer than any decision can take
+_ORPHAN_AFTER = timedelta(seconds=30)  # an append that was not confirmed has settled by then
 _STARTED = (LaunchState.QUEUED, LaunchState.BINDING, LaunchState.RUNNING, LaunchState.CANCELLING)
 
 
 class Recovery:
     """Looks for launches that nobody owns."""
 
-    def __init__(self, parts: Parts, execution: Execution, approval: Approval) -> None:
-        """``execution`` takes over runs; ``approval`` ends requests that expired."""
+    def __init__(
+        self,
+        parts: Parts,
+        execution: Execution,
+        approval: Approval,
+        deciding: Callable[[str], bool],
+    ) -> None:
+        """``execution`` takes over runs, ``approval`` ends requests that expired.
+
+        ``deciding`` says whether this process is deciding a launch: that one is not abandoned.
+        """
+        self._being_decided = deciding
         self._parts = parts
         self._execution = execution
         self._approval = approval
@@ -54,7 +65,7 @@ class Recovery:
                 self._execution.start(record.id)
         before = rfc3339(self._parts.clock() - _ORPHAN_AFTER)
         for record in await self._in_states(LaunchState.RECEIVED):
-            if record.updated_at < before:
+            if record.updated_at < before and not self._being_decided(record.id):
                 await self._deny_abandoned(record)
 
     async def run(self) -> None:

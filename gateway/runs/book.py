@@ -14,6 +14,7 @@ from gateway.model import TaskNode
 from gateway.runs.events import RunStatus
 from gateway.runs.executor import Assignment, Outcome, RunOrder
 from gateway.runs.protocol import Finished, Plan, PlanNode, PlanSettings
+from gateway.runs.report import MAX_OUTPUT_BYTES, within
 
 _NAMED = 3  # tasks that a reason names; the others are counted
 _REASON = 300  # characters of one task's reason
@@ -58,7 +59,9 @@ class Book:
     def answer(self, nodes: Iterable[TaskNode], answers: Mapping[str, bool | str]) -> None:
         """Take what ``complete()`` said, and work out the wrappers; dependencies come first."""
         self.skipped.update(key for key, said in answers.items() if said is True)
-        self._unclear.update((key, said) for key, said in answers.items() if isinstance(said, str))
+        self._unclear.update(
+            (key, self.clean(key, said)) for key, said in answers.items() if isinstance(said, str)
+        )
         for node in nodes:
             if node.kind == "wrapper" and node.key not in self.done:
                 real = [dep for dep in node.deps if self.graph.nodes[dep].kind != "possible"]
@@ -190,7 +193,7 @@ class Book:
                 fresh = [dep for dep in self.graph.nodes[key].deps if dep not in seen]
                 seen.update(fresh)
                 ahead += fresh
-        return tuple(found)
+        return within(found, MAX_OUTPUT_BYTES)
 
     def _met(self, finished: Finished, state: str) -> dict[str, str]:
         met = [key for key, value in finished.states.items() if value == state]

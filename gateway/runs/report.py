@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ MAX_LINE = 2 * 1024 * 1024  # bytes; a result that yields 5,000 tasks has about 
 MAX_EXPLANATION = 10_000  # characters; the end is kept, where a traceback says what happened
 MAX_TEXT = 2_000
 MAX_OUTPUTS = 1_000
+MAX_OUTPUT_BYTES = 32_768  # of all together; an entry of the log holds 256 KiB
 
 _STATUSES = ("DONE", "FAILED", "PENDING")
 _FIELDS = frozenset({"status", "explanation", "outputs", "yields"})
@@ -140,9 +141,20 @@ def _outcome(said: object) -> Outcome:
     return Outcome(
         status=status,
         explanation=_text(said["explanation"], MAX_EXPLANATION),
-        outputs=tuple(_text(path, MAX_TEXT) for path in outputs),
+        outputs=within((_text(path, MAX_TEXT) for path in outputs), MAX_OUTPUT_BYTES),
         yields=yields,
     )
+
+
+def within(texts: Iterable[str], most: int) -> tuple[str, ...]:
+    """Return as many texts as fit into ``most`` bytes, in order: a log entry has to hold them."""
+    found, size = [], 0
+    for text in texts:
+        size += len(text.encode(errors="replace"))
+        if size > most:
+            break
+        found.append(text)
+    return tuple(found)
 
 
 def _is_yield(value: object) -> bool:

@@ -39,6 +39,7 @@ SCHEMA = (
         seq INTEGER PRIMARY KEY) STRICT""",
 )
 
+_REMEMBERED = 20  # approved code digests of one pipeline
 _COLUMNS = "id, state, pipeline, created_at, updated_at, record"
 
 
@@ -65,6 +66,7 @@ class LaunchRecord:
     workspace: str = ""  # the folder that the run writes into, from the moment it is bound
     enforcement: str = "none"
     tasks: Mapping[str, int] = field(default_factory=dict)  # counts by state, once ended
+    classes: tuple[str, ...] = ()  # data classes that any of its tasks carries
 
 
 def principal_from_json(value: Mapping[str, Any]) -> Principal:
@@ -262,6 +264,7 @@ def claim_key(
         raise Conflict(
             "idempotency_key_reused",
             "this Idempotency-Key came with another request before; use a new key",
+            step="admit",
             field="Idempotency-Key",
         )
     return str(row[1])
@@ -279,6 +282,7 @@ def claimed(connection: sqlite3.Connection, scope: str, body_mac: str, now: str)
         raise Conflict(
             "idempotency_key_reused",
             "this Idempotency-Key came with another request before; use a new key",
+            step="admit",
             field="Idempotency-Key",
         )
     return str(row[1])
@@ -297,29 +301,38 @@ def put_approved(
 
 
 def history(
-    connection: sqlite3.Connection, subject: str, pipeline: str, hour_ago: str, day_ago: str
-) -> dict[str, Any]:
-    """Return ``input.history``: exact counts for one subject, and what was approved before."""
+    connection: sqlite3.Connection,
+    subject: str,
+    pipeline: str,
+    hour_ago: str,
+    day_ago: str,
+    besides: str = "",
+) -> tuple[dict[str, int], list[int]]:
+    """Return exact counts of one subject's launches, and where approvals of the pipeline stand.
+
+    ``besides`` is the launch that is asked about: it does not count. The second value are sequence
+    numbers of the newest approval of each code digest; the log has to confirm them.
+    """
     active = (LaunchState.QUEUED, LaunchState.BINDING, LaunchState.RUNNING)
 
     def count(sql: str, *arguments: str) -> int:
         row = connection.execute(
-            f"SELECT count(*) FROM launches WHERE subject = ? AND {sql}",  # noqa: S608 -- constants
-            (subject, *arguments),
+            f"SELECT count(*) FROM launches WHERE subject = ? AND id != ? AND {sql}",  # noqa: S608 -- constants
+            (subject, besides, *arguments),
         ).fetchone()
         return int(row[0])
 
     approved = connection.execute(
-        "SELECT code_digest, content_digest FROM approved WHERE pipeline = ? ORDER BY seq DESC",
-        (pipeline,),
+        "SELECT max(seq) FROM approved WHERE pipeline = ? GROUP BY code_digest"
+        " ORDER BY 1 DESC LIMIT ?",
+        (pipeline, _REMEMBERED),
     ).fetchall()
-    return {
+    counts = {
         "launches_last_hour": count("created_at > ?", hour_ago),
         "launches_today": count("created_at > ?", day_ago),
         "running": count("state IN (?, ?, ?)", *active),
-        "approved_code_digests": sorted({row[0] for row in approved}),
-        "last_approved_content_digest": approved[0][1] if approved else None,
     }
+    return counts, [int(row[0]) for row in approved]
 
 
 # --- rows <-> records ---------------------------------------------------------------------------
@@ -356,6 +369,7 @@ def _dump(record: LaunchRecord) -> str:
             "workspace": record.workspace,
             "enforcement": record.enforcement,
             "tasks": dict(record.tasks),
+            "classes": list(record.classes),
         }
     )
 
@@ -366,6 +380,7 @@ def _load(row: Sequence[Any]) -> LaunchRecord:
     value["principal"] = principal_from_json(value["principal"])
     value["approval_seqs"] = tuple(value["approval_seqs"])
     value["outputs"] = tuple(value["outputs"])
+    value["classes"] = tuple(value["classes"])
     return LaunchRecord(
         id=launch_id,
         state=LaunchState(state),

@@ -53,6 +53,15 @@ def demand_reviewer(policy: LoadedPolicy, principal: Principal) -> None:
         raise Forbidden("reviewers_only", f"only members of {REVIEWERS} can read the whole log")
 
 
+def withheld(principal: Principal, record: LaunchRecord) -> bool:
+    """Whether what the launch's tasks say may not flow to this reader.
+
+    An answer to an agent is a destination: explanations, outputs and progress are written by tasks
+    that may carry what agents must not learn.
+    """
+    return principal.kind != "human" and bool(set(record.classes) - AGENT_CLASSES)
+
+
 def demand_task_log(principal: Principal, node: TaskNode) -> None:
     """Raise unless what the task carries may flow to this reader: an answer is a destination."""
     if principal.kind != "human" and (held := set(node.carries) - AGENT_CLASSES):

@@ -11,9 +11,14 @@ from gateway.model import TaskGraph, TaskNode
 from gateway.policy.data import Pipeline
 from gateway.store.launches import LaunchRecord, TaskRow
 
+WITHHELD = "withheld: the launch carries classes that are not shown to agents"
 
-def launch(record: LaunchRecord, warning: str) -> dict[str, Any]:
-    """Return one launch. ``warning`` is shown where nothing enforces network policy."""
+
+def launch(record: LaunchRecord, warning: str, *, withhold: bool = False) -> dict[str, Any]:
+    """Return one launch. ``warning`` is shown where nothing enforces network policy.
+
+    ``withhold`` leaves out what its tasks said: see ``access.withheld``.
+    """
     return {
         "id": record.id,
         "state": record.state.value,
@@ -28,15 +33,24 @@ def launch(record: LaunchRecord, warning: str) -> dict[str, Any]:
         "warning": warning if record.enforcement == "none" else "",
         "decision": record.decision,
         "plan": record.plan,
-        "outcome": record.outcome,
-        "outputs": list(record.outputs),
+        "outcome": WITHHELD if withhold and record.outcome else record.outcome,
+        "outputs": [] if withhold else list(record.outputs),
         "task_counts": dict(record.tasks),
     }
 
 
-def tasks(graph: TaskGraph | None, rows: Mapping[str, TaskRow]) -> list[dict[str, Any]]:
+def tasks(
+    graph: TaskGraph | None, rows: Mapping[str, TaskRow], *, withhold: bool = False
+) -> list[dict[str, Any]]:
     """Return the tasks of a graph, dependencies first, each with its newest attempt."""
-    return [_task(node, rows.get(node.key)) for node in graph.nodes.values()] if graph else []
+    shown = [_task(node, rows.get(node.key)) for node in graph.nodes.values()] if graph else []
+    return [{**task, "explanation": "", "outputs": []} for task in shown] if withhold else shown
+
+
+def event_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's body without what tasks said, for a reader from whom it is withheld."""
+    told = {"explanation", "reason", "outputs", "message", "tracking_url", "outcome"}
+    return {name: value for name, value in body.items() if name not in told}
 
 
 def dry_run(run: DryRun) -> dict[str, Any]:

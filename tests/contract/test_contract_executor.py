@@ -64,7 +64,7 @@ async def test_nothing_is_alive_after_run(executor: Executor, rig: Rig) -> None:
     began = time.monotonic()
     await executor.kill(order.graph.root, 1)
     assert (await running).status == "FAILED"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert alive("/bin/sleep", "62") == []
 
 

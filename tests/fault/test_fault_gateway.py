@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from gateway_bed import ROOT
 
-from gateway.commands.client import GatewayClient
+from gateway.commands.client import ClientError, GatewayClient
 from gateway.decisionlog import verifier
 from gateway.identity.development import DevIssuer
 
@@ -197,6 +197,33 @@ async def test_forged_rows_run_nothing(tmp_path: Path, jobs: dict[str, Any]) -> 
     assert end.data["state"] == "cancelled"
     assert "approval" in detail["outcome"]
     assert "task.started" not in [event for event, _ in entries(state)]
+
+
+@pytest.mark.parametrize("row", ["principal", "needs"])
+async def test_forged_rows_approve_nothing(tmp_path: Path, jobs: dict[str, Any], row: str) -> None:
+    """Who asked, and who may agree, is the log's word: changed rows open no way to approve."""
+    state = tmp_path / "state"
+    async with serving(state) as first:
+        async with first.client() as client:
+            view = await client.post("/v1/launches", jobs)
+        await first.kill()
+    with closing(sqlite3.connect(state / "sluice.db")) as connection:
+        if row == "principal":
+            sql = "UPDATE launches SET record = replace(record, '#ada', '#ben')"
+            connection.execute(sql)
+            connection.execute(sql.replace("#ada", '"ada"').replace("#ben", '"ben"'))
+        else:
+            connection.execute(
+                "UPDATE approvals SET needs = replace(needs, 'data-stewards', 'analysts')"
+            )
+        connection.commit()
+    body = {"verdict": "approve", "plan_digest": view["plan"]["plan_digest"]}
+    who = "ada" if row == "principal" else "ben"
+    async with serving(state) as second, second.client(who) as approver:
+        with pytest.raises(ClientError) as caught:
+            await approver.post(f"/v1/launches/{view['id']}/approvals", body)
+    expected = {"principal": "approver_not_independent", "needs": "approver_not_in_group"}
+    assert caught.value.problem["code"] == expected[row]
 
 
 async def test_changed_code_is_never_imported(tmp_path: Path, jobs: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ async def test_warm_process_hangs(rig: Rig) -> None:
     signal.pidfd_send_signal(guest, signal.SIGSTOP)
     began = time.monotonic()
     await rig.supervisor.cancel(order.launch_id)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert rig.told(RunFinished)[0].status == "cancelled"
     assert alive("/bin/sleep", "62") == []
 

@@ -73,7 +73,8 @@ async def show_launch(call: Call) -> web.StreamResponse:
     if record.graph_ref and record.state is not LaunchState.DENIED:
         graph = await call.parts.database.read(partial(launches.get_graph, ref=record.graph_ref))
     rows = await call.parts.database.read(partial(launches.tasks, launch_id=record.id))
-    return answer(call, {**_view(call, record), "tasks": views.tasks(graph, rows)})
+    tasks = views.tasks(graph, rows, withhold=access.withheld(call.principal, record))
+    return answer(call, {**_view(call, record), "tasks": tasks})
 
 
 async def cancel(call: Call) -> web.StreamResponse:
@@ -123,7 +124,8 @@ async def visible(call: Call) -> LaunchRecord:
 
 
 def _view(call: Call, record: LaunchRecord) -> dict[str, object]:
-    return views.launch(record, call.parts.binder.warning)
+    withhold = access.withheld(call.principal, record)
+    return views.launch(record, call.parts.binder.warning, withhold=withhold)
 
 
 def _idempotency_key(call: Call) -> str | None:
@@ -147,6 +149,8 @@ ROUTES = (
     Route(
         "POST", "/v1/launches", launch, "Launch a pipeline",
         models.LaunchView, models.LaunchBody, status=202,
+        headers=(("Idempotency-Key", "The same key and body within 24 h give the same launch."),),
+        refusals=((403, "Denied: `violations` say why"), (503, "Not now; retry with the key")),
     ),
     Route(
         "GET", "/v1/launches", list_launches, "List launches, newest first", models.Launches,

@@ -51,15 +51,10 @@ def _operation(route: Route) -> dict[str, Any]:
         {"name": name, "in": "query", "description": text, "schema": {"type": "integer"}}
         for name, text in route.query
     ]
-    if route.method == "POST" and route.path == "/v1/launches":
-        parameters.append(
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "description": "The same key and body within 24 hours give the same launch.",
-                "schema": {"type": "string", "maxLength": 255},
-            }
-        )
+    parameters += [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        for name, text in route.headers
+    ]
     schema = (
         {"$ref": _REF.format(model=route.answer.__name__)} if route.answer else {"type": "string"}
     )
@@ -72,14 +67,8 @@ def _operation(route: Route) -> dict[str, Any]:
                 "description": route.summary,
                 "content": {route.media_type: {"schema": schema}},
             },
-            "default": {
-                "description": "A problem",
-                "content": {
-                    "application/problem+json": {
-                        "schema": {"$ref": _REF.format(model=Problem.__name__)}
-                    }
-                },
-            },
+            **{str(status): _problem(text) for status, text in route.refusals},
+            "default": _problem("A problem"),
         },
         "security": [] if route.public else [{"token": []}],
     }
@@ -91,3 +80,8 @@ def _operation(route: Route) -> dict[str, Any]:
             },
         }
     return operation
+
+
+def _problem(text: str) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=Problem.__name__)}
+    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}

@@ -55,7 +55,8 @@ async def openapi(call: Call) -> web.StreamResponse:
 DOCUMENT: web.AppKey[dict[str, Any]] = web.AppKey("document", dict)
 ROUTES = (
     Route("GET", "/healthz", health, "Alive", models.Health, public=True),
-    Route("GET", "/readyz", ready, "Ready, or what is not", models.Readiness, public=True),
+    Route("GET", "/readyz", ready, "Ready, or what is not", models.Readiness, public=True,
+          refusals=((503, "Not ready: the same document"),)),
     Route("GET", "/metrics", metrics, "Metrics for Prometheus", None, public=True,
           media_type="text/plain"),
     Route("GET", "/openapi.json", openapi, "This document", None, public=True),

@@ -55,9 +55,10 @@ def from_error(error: GatewayError) -> web.Response:
         retryable=error.retryable,
     )
     if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = (
-            f'Bearer error="invalid_token", error_description="{error.code}"'
-        )
+        refused = f' error="invalid_token", error_description="{error.code}"'
+        # RFC 6750 section 3.1: no error code where no credential was sent.
+        sent = "" if error.code == "token_missing" else refused
+        response.headers["WWW-Authenticate"] = f"Bearer{sent}"
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     level = _log.error if error.status >= 500 else _log.info  # noqa: PLR2004 -- HTTP's own boundary
@@ -89,5 +90,5 @@ def denied(record: LaunchRecord) -> web.Response:
         decision_id=decision.get("id"),
         policy_revision=decision.get("policy", {}).get("revision"),
         violations=violations,
-        retryable=any(rule.startswith(("policy_", "gateway_fault")) for rule in rules),
+        retryable=any(item["values"].get("retryable") is True for item in violations),
     )

@@ -38,6 +38,8 @@ class Route:
     public: bool = False
     query: tuple[tuple[str, str], ...] = ()
     media_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()  # of the request
+    refusals: tuple[tuple[int, str], ...] = ()  # problems that a client should expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ class Call:
         """Parse and validate the JSON body. Raises ``ValidationError`` or ``Rejected``."""
         if self.request.content_type != "application/json":
             raise Rejected(
-                "content_type", "send Content-Type: application/json", field="Content-Type"
+                "content_type",
+                "send Content-Type: application/json",
+                step="admit",
+                field="Content-Type",
             )
         try:
             value = json.loads(await self.request.read(), object_pairs_hook=_without_duplicates)

@@ -80,7 +80,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except ValidationError as error:
         return problems.from_validation(error)
     except web.HTTPRequestEntityTooLarge as error:
-        return problems.problem(413, "body_too_large", error.text or "the body is too large")
+        return problems.problem(
+            413, "body_too_large", error.text or "the body is too large", step="admit"
+        )
     except web.HTTPException as error:
         return problems.problem(error.status, f"http_{error.status}", error.reason)
     except asyncio.CancelledError:

@@ -7,16 +7,18 @@ import json
 from functools import partial
 from typing import Any
 
+import structlog
 from aiohttp import web
 
 from gateway.decisionlog.log import LogEntry
-from gateway.errors import NotFound
+from gateway.errors import GatewayError, NotFound, Rejected
 from gateway.lifecycle.hub import Watcher
 from gateway.store import launches
-from gateway.surfaces import access
+from gateway.surfaces import access, views
 from gateway.surfaces.http.launching import visible
 from gateway.surfaces.http.routes import Call, Route
 
+_log = structlog.get_logger()
 _BATCH = 200
 _HEARTBEAT = 15.0  # seconds
 _TAIL = 262_144
@@ -40,6 +42,10 @@ async def events(call: Call) -> web.StreamResponse:
             await _stream(call, response, watcher, record.id, after)
         except (ConnectionResetError, asyncio.CancelledError):
             return response  # the reader went away, or the gateway stops
+        except GatewayError as error:  # the answer has begun: break off, the reader resumes
+            _log.warning("stream_broken", launch_id=record.id, code=error.code)
+            if call.request.transport:
+                call.request.transport.abort()
     return response
 
 
@@ -47,19 +53,24 @@ async def _stream(
     call: Call, response: web.StreamResponse, watcher: Watcher, launch_id: str, after: int
 ) -> None:
     while not call.parts.hub.closed:
-        for progress in await watcher.wait(_HEARTBEAT) or [{}]:
-            if progress:
-                await response.write(_event("task.progress", None, dict(progress)))
-            else:
-                await response.write(b": alive\n\n")
+        told = await watcher.wait(_HEARTBEAT)
         record = await call.parts.database.read(partial(launches.get, launch_id=launch_id))
+        withhold = access.withheld(call.principal, record)
+        if not told:
+            await response.write(b": alive\n\n")
+        for progress in told if not withhold else ():
+            await response.write(_event("task.progress", None, dict(progress)))
         while entries := await call.parts.log.entries(after + 1, _BATCH, launch_id=launch_id):
             for entry in entries:
-                await response.write(_event(entry.value["event"], entry.seq, _shown(entry)))
+                shown = _shown(entry)
+                if withhold:
+                    shown["body"] = views.event_body(shown["body"])
+                await response.write(_event(entry.value["event"], entry.seq, shown))
                 after = entry.seq
         if record.state.final:
-            end = {"launch_id": launch_id, "state": record.state.value, "outcome": record.outcome}
-            await response.write(_event("end", None, {**end, "outputs": list(record.outputs)}))
+            view = views.launch(record, "", withhold=withhold)
+            end = {name: view[name] for name in ("state", "outcome", "outputs")}
+            await response.write(_event("end", None, {"launch_id": launch_id, **end}))
             return
 
 
@@ -109,8 +120,12 @@ def _event(name: str, seq: int | None, data: dict[str, Any]) -> bytes:
 
 
 def _last_seen(call: Call) -> int:
-    text = call.request.headers.get("Last-Event-ID", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1  # noqa: PLR2004 -- digits of 2^53
+    text = call.request.headers.get("Last-Event-ID")
+    if text is None:
+        return -1
+    if not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004 -- digits of 2^53
+        raise Rejected("query_invalid", "Last-Event-ID must be a number", field="Last-Event-ID")
+    return int(text)
 
 
 ROUTES = (
@@ -118,6 +133,7 @@ ROUTES = (
         "GET", "/v1/launches/{id}/events", events,
         "Follow a launch (Server-Sent Events); Last-Event-ID resumes", None,
         media_type="text/event-stream",
+        headers=(("Last-Event-ID", "Sequence number after which to go on."),),
     ),
     Route(
         "GET", "/v1/launches/{id}/tasks/{key}/log", task_log,

@@ -97,6 +97,13 @@ def test_unknown_person_is_refused() -> None:
     assert code(human("mallory"), human("ada")) == "approver_unknown"
 
 
+def test_a_requester_whom_nobody_knows_cannot_be_approved() -> None:
+    """An unlisted account could be the approver's own: nobody can be shown to be independent."""
+    assert code(human("chloe"), human("ada-laptop")) == "requester_unknown"
+    strange = replace(agent_for("ben"), actors=(Member(ISSUER, "stray", "agent"),))
+    assert code(human("chloe"), strange) == "requester_unknown"
+
+
 def test_interested_counts_persons_once() -> None:
     """Subject and owner of the agent are one person here."""
     assert interested(agent_for("ada"), Register()) == {"ada"}

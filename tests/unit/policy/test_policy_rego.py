@@ -101,7 +101,7 @@ async def test_policy_rego_kills_what_does_not_end() -> None:
             await found.evaluate(SLOW)
         assert caught.value.code == "policy_timeout"
         assert caught.value.step == "decide"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         with pytest.raises(ProcessLookupError):
             os.kill(before, 0)
         assert await denied(found, ask("deny")) == ["ordinary"]

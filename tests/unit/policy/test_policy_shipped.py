@@ -167,13 +167,11 @@ async def test_policy_shipped_decides_as_it_admits(policy: LoadedPolicy) -> None
 async def test_policy_shipped_keeps_the_loop_free(policy: LoadedPolicy) -> None:
     """A decision over a thousand different tasks leaves the event loop to others."""
     tasks = graph(node(f"T{n}", egress=("open-data",), carries=(f"class{n}",)) for n in range(1000))
-    longest = 0.0
-    loop = asyncio.get_running_loop()
+    turns = 0
     deciding = asyncio.create_task(decide(policy, ADA, "city-weather", tasks))
     while not deciding.done():
-        before = loop.time()
         await asyncio.sleep(0.001)
-        longest = max(longest, loop.time() - before)
+        turns += 1
     found = await deciding
     assert found.verdict == "deny"
-    assert longest < 0.25
+    assert turns > 5  # a decision made on the loop itself would leave one or two

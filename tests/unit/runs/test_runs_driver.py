@@ -147,7 +147,7 @@ async def test_retry_then_success(peer: Peer) -> None:
     )
     assert peer.heard[:-1] == [Start("root", 1), Start("root", 2), Start("root", 3)]
     assert end.status == "SUCCESS_WITH_RETRY"
-    assert 0.8 < time.monotonic() - began < 3
+    assert 0.8 < time.monotonic() - began < 20
 
 
 async def test_retries_exhausted(peer: Peer) -> None:
@@ -229,7 +229,7 @@ async def test_external(peer: Peer) -> None:
     )
     assert peer.starts == []
     assert end == Finished("MISSING_EXT", {"data": "PENDING", "root": "PENDING"})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_external_present(peer: Peer) -> None:

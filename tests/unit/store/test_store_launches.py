@@ -106,12 +106,9 @@ def test_history_counts_what_policy_sees(connection: sqlite3.Connection) -> None
     launches.insert(connection, launch(LaunchState.RUNNING, "a"))
     launches.insert(connection, launch(LaunchState.SUCCEEDED, "b"))
     launches.put_approved(connection, "p", "code", "content", 7)
-    found = launches.history(connection, ADA.subject.account, "p", "2025", LATER)
-    assert found == {
-        "launches_last_hour": 2,
-        "launches_today": 0,
-        "running": 1,
-        "approved_code_digests": ["code"],
-        "last_approved_content_digest": "content",
-    }
-    assert launches.history(connection, "other", "q", "2025", "2025")["running"] == 0
+    counts, approvals = launches.history(connection, ADA.subject.account, "p", "2025", LATER)
+    assert counts == {"launches_last_hour": 2, "launches_today": 0, "running": 1}
+    assert approvals == [7]
+    asked, _ = launches.history(connection, ADA.subject.account, "p", "2025", LATER, besides="a")
+    assert asked["running"] == 0
+    assert launches.history(connection, "other", "q", "2025", "2025")[1] == []

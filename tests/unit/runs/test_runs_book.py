@@ -218,3 +218,12 @@ def test_going_in_circles() -> None:
     assert not found.going_in_circles("root", ["a", "b"])
     assert not found.going_in_circles("root", ["a"])
     assert found.going_in_circles("root", ["a"])
+
+
+def test_what_complete_raises_is_cut_too() -> None:
+    """The reason of a run never repeats a masked value, not even from ``complete()``."""
+    found = book(node("root"), sealed={"root": {"token": "hunter2-secret"}})
+    answered(found, root="ValueError: cannot ask with hunter2-secret")
+    _, reason = found.verdict(Finished("SCHEDULING_FAILED", {"root": "UNKNOWN"}))
+    assert "cannot ask with ***" in reason
+    assert "hunter2" not in reason

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.runs.executor import Outcome, Progress
-from gateway.runs.report import MAX_EXPLANATION, MAX_LINE, MAX_TEXT, End, Limit, Report
+from gateway.runs.report import (
+    MAX_EXPLANATION,
+    MAX_LINE,
+    MAX_OUTPUT_BYTES,
+    MAX_TEXT,
+    End,
+    Limit,
+    Report,
+)
 
 LIMIT = Limit(cpu_seconds=60, memory_mb=512)
 WELL = End(code=0)
@@ -206,3 +214,10 @@ def test_bad_answers(line: bytes) -> None:
     report = Report(lambda _: None)
     report.feed(line + b"\n")
     assert all(isinstance(answer, str) for answer in report.answers(2, WELL, LIMIT))
+
+
+def test_outputs_fit_into_an_entry() -> None:
+    """A task that names a great deal is cut, so that its end can be logged and not run again."""
+    outcome, _ = said(result(outputs=["/workspace/" + "\u4e2d" * 600] * 60))
+    assert 0 < len(outcome.outputs) < 60
+    assert sum(len(path.encode()) for path in outcome.outputs) <= MAX_OUTPUT_BYTES

@@ -22,7 +22,7 @@ from gateway.errors import Conflict, Forbidden, IntegrityViolation
 from gateway.lifecycle.decision import Judged, judge_launch
 from gateway.lifecycle.execution import Execution, Warrant
 from gateway.lifecycle.parts import Parts
-from gateway.model import ApprovalNeed, LaunchRequest, Principal
+from gateway.model import LaunchRequest, Principal
 from gateway.policy.decide import LoadedPolicy
 from gateway.states import LaunchState
 from gateway.store import launches
@@ -115,14 +115,14 @@ class Approval:
             now=int(self._parts.clock().timestamp()),
             recent_login=settings.recent_login_minutes * 60,
         )
-        needs = judged.decision.needs or tuple(
-            ApprovalNeed(need["rule"], need["message"], tuple(need["groups"]))
-            for need in warrant.needs
-        )
+        # What was asked stays asked; whom policy would ask today is who may answer. A need that has
+        # gone away meanwhile (other people approved this code) is answered by whom it named.
+        asked = {need["rule"]: set(need["groups"]) for need in warrant.needs}
+        asked |= {need.rule: set(need.groups) for need in judged.decision.needs}
         mine = groups(policy, approver)
-        rules = [need.rule for need in needs if mine & set(need.groups)]
+        rules = [rule for rule, named in asked.items() if mine & named]
         if not rules:
-            wanted = sorted({group for need in needs for group in need.groups})
+            wanted = sorted(set().union(*asked.values()))
             raise Forbidden(
                 "approver_not_in_group",
                 f"to {answer} this launch you must be a member of {' or '.join(wanted)}",

@@ -129,3 +129,45 @@ async def _pause() -> None:
     import asyncio
 
     await asyncio.sleep(0.1)
+
+
+async def test_a_need_that_went_away_keeps_nobody_waiting(
+    served: Served, jobs: dict[str, Any]
+) -> None:
+    """Two launches of one code wait; approving the first answers one need of the second for good.
+
+    The second still waits for its own approval, and one approval is then enough.
+    """
+    first, body = await waiting(served, jobs)
+    other = {**jobs, "parameters": {**jobs["parameters"], "year": 2008}}
+    second, later = await waiting(served, other)
+    async with served.client("chloe") as chloe:
+        await chloe.post(f"{first}/approvals", body)
+        assert (await chloe.get(second))["state"] == "awaiting_approval"
+        after = await chloe.post(f"{second}/approvals", later)
+        assert after["state"] in {"queued", "binding", "running"}
+        async for event in chloe.events(after["id"]):
+            last = event
+    assert last.data["state"] == "succeeded", last.data
+
+
+async def test_a_narrowed_group_counts_at_once(
+    changed: Any, jobs: dict[str, Any], tmp_path: Path
+) -> None:
+    """Who may agree is asked of today's policy, not of the one at the time of the decision."""
+    policies = tmp_path / "policies"
+    shutil.copytree(ROOT / "policies", policies)
+    settings = changed(policy={"directory": policies, "reload_seconds": 0.1})
+    async with serve(settings) as served:
+        async with served.client("ben") as ben:
+            view = await ben.post("/v1/launches", jobs)
+        before = await _revision(served)
+        limits = policies / "data" / "limits.yaml"
+        limits.write_text(limits.read_text().replace("[data-stewards]", "[security-reviewers]"))
+        while await _revision(served) == before:
+            await _pause()
+        path = f"/v1/launches/{view['id']}/approvals"
+        body = {"verdict": "approve", "plan_digest": view["plan"]["plan_digest"]}
+        async with served.client("ada") as ada, served.client("dora") as dora:
+            assert await code(ada.post(path, body)) == "approver_not_in_group"
+            assert (await dora.post(path, body))["state"] != "awaiting_approval"

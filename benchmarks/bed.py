@@ -61,8 +61,7 @@ async def bed(folder: Path) -> AsyncIterator[Bed]:
 
 def _policy(folder: Path) -> Path:
     """Copy the shipped policy and add the pipeline ``wide``, approved for exactly its code."""
-    target = folder / "policies"
-    shutil.copytree(ROOT / "policies", target)
+    target = copied_policy(folder)
     path = target / "data" / "pipelines.yaml"
     value = yaml.safe_load(path.read_text())
     value["wide"] = {
@@ -90,4 +89,11 @@ def _policy(folder: Path) -> Path:
     tiers = yaml.safe_load(limits.read_text())
     tiers["tiers"]["low"]["max_tasks"] = 5000
     limits.write_text(yaml.safe_dump(tiers))
+    return target
+
+
+def copied_policy(folder: Path) -> Path:
+    """Copy the shipped policy below ``folder``."""
+    target = folder / "policies"
+    shutil.copytree(ROOT / "policies", target)
     return target

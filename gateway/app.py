@@ -25,6 +25,7 @@ from gateway.decisionlog.sqlite import SqliteDecisionLog
 from gateway.errors import GatewayError, Misconfigured
 from gateway.graph.resolver import SandboxResolver
 from gateway.graph.yields import admit_yield
+from gateway.ground import Cluster, binder_of, executors_of, find_cluster
 from gateway.identity.development import DevIssuer, development_issuer
 from gateway.identity.issuers import Issuer, KeySource
 from gateway.identity.jwks import RemoteKeys
@@ -34,17 +35,19 @@ from gateway.identity.verifier import TokenVerifier
 from gateway.keys import KeyRing
 from gateway.launch import LaunchService
 from gateway.lifecycle.approval import Approval
+from gateway.lifecycle.cutting import Cutting
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.hub import EventHub
+from gateway.lifecycle.journal import Journal
 from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.observation import Observer
 from gateway.lifecycle.parts import Parts
 from gateway.lifecycle.readiness import Readiness
+from gateway.lifecycle.reconciliation import Reconciliation
 from gateway.lifecycle.recovery import Recovery
 from gateway.metrics import Metrics
-from gateway.network.binder import UnsafeUnenforcedBinder
+from gateway.network.sites import site_of
 from gateway.policy.reload import PolicyWatcher
-from gateway.runs.local import UnsafeLocalExecutor
 from gateway.runs.supervisor import RunSupervisor
 from gateway.sandbox.layers import available_layers
 from gateway.sandbox.spec import LAYERS
@@ -76,28 +79,35 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     Raises ``Misconfigured`` when something that this environment demands is missing.
     """
     async with AsyncExitStack() as stack:
-        parts, signer, notices = await _parts(settings, stack)
+        parts, signer, notices, cluster = await _parts(settings, stack)
         layers = await asyncio.to_thread(available_layers)
         _demand_layers(settings, layers)
         observer = Observer(parts)
+        executors = executors_of(settings, cluster, parts, _required(settings))
         supervisor = RunSupervisor(
-            lambda: UnsafeLocalExecutor(settings.sandbox, settings.runs, _required(settings)),
+            executors,
             settings.runs,
             admit_yield=partial(admit_yield, installation_key=parts.keys.installation),
             observe=observer.observe,
         )
         stack.push_async_callback(supervisor.close)
-        execution = Execution(parts, supervisor)
+        execution = Execution(parts, supervisor, executors)
         stack.push_async_callback(execution.close)
         approval = Approval(parts, execution)
-        service = LaunchService(parts, execution, approval)
+        journal = Journal(settings.state_dir.resolve() / "journal.jsonl")
+        cutting = Cutting(parts, execution, executors, journal)
+        stack.push_async_callback(cutting.close)
+        service = LaunchService(parts, execution, approval, cutting)
         stack.push_async_callback(service.close)
         recovery = Recovery(parts, execution, approval, service.deciding)
         await _say_started(parts, layers)
         stack.push_async_callback(_say_stopped, parts)
+        watchers = await _watch_cluster(parts, cluster, execution, stack)
+        await cutting.at_start()  # first: what was cut is not taken up again
         await recovery.at_start()
-        stack.push_async_callback(_cancel, asyncio.create_task(recovery.run(), name="recovery"))
-        readiness = Readiness(parts, signer, notices, layers)
+        for name, run in (("recovery", recovery.run), ("cutting", cutting.run)):
+            stack.push_async_callback(_cancel, asyncio.create_task(run(), name=name))
+        readiness = Readiness(parts, signer, notices, layers, watchers)
         metrics = Metrics()
         server = make_server(
             parts,
@@ -113,9 +123,10 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
 
 async def _parts(
     settings: Settings, stack: AsyncExitStack
-) -> tuple[Parts, CheckpointSigner, PolicyNotices]:
+) -> tuple[Parts, CheckpointSigner, PolicyNotices, Cluster | None]:
     """Build what the stages share, in the order in which parts need each other."""
-    binder = UnsafeUnenforcedBinder(settings.environment)
+    if not settings.cluster.enabled:
+        binder_of(settings, None)  # refused in production before anything is opened
     developer = development_issuer(settings, settings.keys_dir)
     keys = await asyncio.to_thread(KeyRing.open, settings.keys_dir)
     database = await Database.open(
@@ -139,7 +150,7 @@ async def _parts(
     await signer.start()
     stack.push_async_callback(signer.stop)
     verifier = await _verifier(settings, developer, database, stack)
-    notices = PolicyNotices(log)
+    notices = PolicyNotices(log, site_of(settings.cluster))
     watcher = PolicyWatcher(
         settings.policy.directory,
         settings.policy,
@@ -148,6 +159,7 @@ async def _parts(
     )
     await watcher.start()
     stack.push_async_callback(watcher.close)
+    cluster = await find_cluster(settings, database, keys, stack)
     parts = Parts(
         settings=settings,
         keys=keys,
@@ -158,12 +170,36 @@ async def _parts(
         resolver=SandboxResolver(
             settings.sandbox, settings.code_dir, keys.installation, _required(settings)
         ),
-        binder=binder,
+        pod_resolver=cluster.resolver if cluster else None,
+        binder=binder_of(settings, cluster),
         hub=EventHub(),
         clock=now,
         public_key=lambda: signer.public_key,
     )
-    return parts, signer, notices
+    return parts, signer, notices, cluster
+
+
+async def _watch_cluster(
+    parts: Parts, cluster: Cluster | None, execution: Execution, stack: AsyncExitStack
+) -> Mapping[str, Callable[[], str]]:
+    """Begin to watch what guards the cluster; return what readiness may ask, by name."""
+    if cluster is None:
+        return {}
+    active = await parts.database.read(
+        partial(launches.in_states, states=(*(s for s in LaunchState if not s.final),))
+    )
+    await cluster.binder.retain({record.id for record in active})
+    guarding = cluster.guarding(parts)
+    await guarding.at_start()
+    reconciliation = Reconciliation(parts, cluster.pods, execution.under_way)
+    for name, run in (("guarding", guarding.run), ("reconciliation", reconciliation.run)):
+        stack.push_async_callback(_cancel, asyncio.create_task(run(), name=name))
+    return {
+        "cluster": lambda: cluster.watch.away,
+        "guard_rails": lambda: guarding.rails,
+        "network_policies": lambda: guarding.policies,
+        "strangers": lambda: ", ".join(reconciliation.strangers),
+    }
 
 
 async def _verifier(
@@ -218,6 +254,8 @@ def _required(settings: Settings) -> frozenset[str]:
 
 
 def _demand_layers(settings: Settings, layers: Mapping[str, bool]) -> None:
+    if settings.cluster.enabled and settings.cluster.resolve_in_pods:
+        return  # no pipeline's code runs on this machine
     missing = sorted(name for name in _required(settings) if not layers.get(name))
     if missing:
         raise Misconfigured(

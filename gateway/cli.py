@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gateway import __version__
-from gateway.commands import demo, launching, logs, networks, planning, policies, serving
+from gateway.commands import cutting, demo, launching, logs, networks, planning, policies, serving
 from gateway.commands.client import ClientError
 from gateway.commands.display import safe
 from gateway.commands.launching import show_violations
@@ -155,6 +155,12 @@ def _clients(commands: Commands) -> None:
         parser.add_argument("--comment", default="", help="kept in the log")
     parser = client("cancel", launching.cancel, "stop a launch")
     parser.add_argument("launch", help="launch id")
+    parser = client("cut", cutting.cut, "take the network away from what runs, then stop it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("launch", nargs="?", help="launch id")
+    what.add_argument("--principal", metavar="ACCOUNT", help="all launches of issuer#subject")
+    what.add_argument("--pipeline", metavar="NAME", help="all launches of a pipeline")
+    parser.add_argument("--reason", default="", help="kept in the log")
 
 
 def _policy(commands: Commands) -> None:

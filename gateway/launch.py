@@ -28,6 +28,7 @@ from gateway.graph.resolver import Resolution
 from gateway.lifecycle.admission import Admission
 from gateway.lifecycle.approval import Answer, Approval
 from gateway.lifecycle.cancellation import Cancellation
+from gateway.lifecycle.cutting import CutReport, CutTarget, Cutting
 from gateway.lifecycle.decision import (
     Judged,
     broken,
@@ -35,11 +36,11 @@ from gateway.lifecycle.decision import (
     judge_launch,
     record_decision,
     record_refusal,
-    resolve,
     unresolved,
 )
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.resolving import resolve
 from gateway.model import Decision, LaunchRequest, Plan, Principal, TaskGraph
 from gateway.policy.decide import LoadedPolicy
 from gateway.states import LaunchState
@@ -61,11 +62,14 @@ class DryRun:
 class LaunchService:
     """Takes launch requests through the nine steps; surfaces call nothing else to change things."""
 
-    def __init__(self, parts: Parts, execution: Execution, approval: Approval) -> None:
+    def __init__(
+        self, parts: Parts, execution: Execution, approval: Approval, cutting: Cutting
+    ) -> None:
         """The stages come built: see ``app.py``."""
         self._parts = parts
         self._execution = execution
         self._approval = approval
+        self._cutting = cutting
         self._admission = Admission(parts)
         self._cancellation = Cancellation(parts, execution)
         self._deciding: dict[str, asyncio.Task[None]] = {}
@@ -102,7 +106,7 @@ class LaunchService:
         log = _log.bind(launch_id=record.id, pipeline=record.pipeline)
         async with self._parts.policy.lease() as policy:
             try:
-                resolution = await self._resolve(policy, request)  # 3
+                resolution = await resolve(self._parts, policy, record.id, request)  # 3
                 judged = await self._judge(policy, record, resolution)  # 4
                 metrics = {"resolve_ms": round(resolution.seconds * 1000)}
                 await record_decision(self._parts, record, judged, metrics)  # 5
@@ -131,7 +135,7 @@ class LaunchService:
             judged: Judged | None = None
             if decision.verdict != "deny":
                 try:
-                    resolution = await self._resolve(policy, request)  # 3
+                    resolution = await resolve(self._parts, policy, record.id, request)  # 3
                 except Rejected as error:
                     decision = unresolved(policy, error)
                 else:
@@ -153,6 +157,14 @@ class LaunchService:
         """Stop a launch that waits or runs; one that has ended is left as it is."""
         return await self._cancellation.cancel(principal, launch_id)
 
+    async def cut(self, principal: Principal, target: CutTarget, reason: str) -> CutReport:
+        """Take the network from what runs of some launches, then stop them; needs no store."""
+        return await self._cutting.cut(principal, target, reason)
+
+    async def known(self, launch_id: str) -> LaunchRecord:
+        """Return a launch, one that runs without asking the store. Raises ``NotFound``."""
+        return await self._cutting.known(launch_id)
+
     def deciding(self, launch_id: str) -> bool:
         """Whether this process decides the launch now."""
         return launch_id in self._deciding
@@ -164,12 +176,7 @@ class LaunchService:
                 self._deciding.values(), timeout=self._parts.settings.http.stop_within_seconds
             )
 
-    # --- steps 3 and 4 --------------------------------------------------------------------------
-
-    async def _resolve(self, policy: LoadedPolicy, request: LaunchRequest) -> Resolution:
-        """Step 3."""
-        folder = self._parts.settings.pipelines_dir
-        return await resolve(self._parts.resolver, policy, request, folder)
+    # --- step 4 -------------------------------------------------------------------------------
 
     async def _judge(
         self, policy: LoadedPolicy, record: LaunchRecord, resolution: Resolution

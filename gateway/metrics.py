@@ -26,6 +26,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.cut_seconds = Histogram(
+            "sluice_cut_seconds",
+            "From the command to cut a launch to the last of its tasks that lost its network.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.launches = Gauge(
             "sluice_launches", "Launches by state.", ("state",), registry=self.registry
         )

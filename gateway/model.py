@@ -328,8 +328,10 @@ class Decision:
 class Plan:
     """Exactly what would run. This is what people approve, by ``plan_digest``.
 
-    ``content_digest`` covers graph, images and rendered network profiles; ``plan_digest`` covers
-    that, the parameters, the policy revision and the expiry.
+    ``content_digest`` covers graph, images, rendered network profiles and the shape of pods;
+    ``plan_digest`` covers that, the parameters, the policy revision and the expiry. ``pod`` is
+    what each pod gets beside its task, None where tasks are no pods. ``reach`` names the profile
+    of each egress set, whose names are joined by commas.
     """
 
     launch_id: str
@@ -342,15 +344,19 @@ class Plan:
     policy_revision: str
     expires_at: str  # RFC 3339
     images: tuple[str, ...] = ()
+    pod: Mapping[str, Json] | None = None
+    reach: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def content_digest(self) -> str:
-        """SHA-256 over graph, images and profiles."""
+        """SHA-256 over graph, images, profiles and pods."""
         return digest(
             {
                 "graph": self.graph_digest,
                 "images": list(self.images),
                 "profiles": list(self.profiles),
+                "reach": dict(self.reach),
+                "pod": dict(self.pod) if self.pod is not None else None,
             }
         )
 
@@ -377,7 +383,9 @@ class Plan:
             "graph_digest": self.graph_digest,
             "code_digest": self.code_digest,
             "profiles": list(self.profiles),
+            "reach": dict(self.reach),
             "images": list(self.images),
+            "pod": dict(self.pod) if self.pod is not None else None,
             "enforcement": self.enforcement,
             "policy_revision": self.policy_revision,
             "expires_at": self.expires_at,

@@ -137,6 +137,72 @@ class RunSettings(Section):
     keep_log_bytes: int = Field(1_048_576, ge=1024, description="Of each task attempt.")
 
 
+class ClusterSettings(Section):
+    """The Kubernetes cluster whose pods run tasks; without it, tasks are local processes."""
+
+    enabled: bool = Field(
+        False, description="Run each task in a pod, with its Cilium policy in force first."
+    )
+    namespace: str = Field("sluice-tasks", description="Namespace of the tasks' pods.")
+    kubeconfig: Path | None = Field(
+        None, description="How to log in; without it, as the pod that the gateway is."
+    )
+    runner_token: Path | None = Field(
+        None, description="File with the token of the account that may make pods."
+    )
+    binder_token: Path | None = Field(
+        None, description="File with the token of the account that may write policies."
+    )
+    dns: Literal["kube-dns", "node-local-dns", "openshift"] = Field(
+        "kube-dns", description="How the cluster's pods ask for names."
+    )
+    image: str = Field(
+        "",
+        pattern=r"^$|^[^@\s]+@sha256:[0-9a-f]{64}$",
+        description="Image with Python and Luigi, `name@sha256:...`, of pipelines that name none.",
+    )
+    resolve_in_pods: bool = Field(
+        False,
+        description="Resolve every graph in a pod, where the gateway has no sandbox of its own.",
+    )
+    service_account: str = Field("sluice-task", description="Of the tasks' pods; without rights.")
+    workspace_claim: str | None = Field(
+        None, description="Volume claim for workspaces; without it each pod has its own."
+    )
+    pending_seconds: float = Field(600.0, gt=0, description="Until a pod that waits has failed.")
+    pull_seconds: float = Field(
+        60.0, ge=0, description="Until a pod whose image cannot be had has failed."
+    )
+    stop_seconds: int = Field(2, ge=0, description="Between SIGTERM and SIGKILL of a pod.")
+    longest_seconds: int = Field(
+        86_400, ge=60, description="Until the cluster itself ends a pod, should nobody else."
+    )
+    patience_seconds: float = Field(
+        120.0, ge=0, description="How long an API server that is away is waited for."
+    )
+    valid_seconds: float = Field(
+        30.0, gt=0, description="How long Cilium's verdict on a new policy is waited for."
+    )
+    require_valid: bool = Field(
+        False, description="Refuse to bind where Cilium does not say whether a policy is valid."
+    )
+    new_profiles_per_day: int = Field(
+        20, ge=1, description="New network profiles that one principal may cause."
+    )
+    keep_profile_seconds: float = Field(
+        86_400.0, ge=0, description="Until the policy of a profile that nobody uses is deleted."
+    )
+    audit_seconds: float = Field(60.0, gt=0, description="How often policies are compared.")
+    guard_seconds: float = Field(
+        60.0, gt=0, description="How often a forbidden pod is tried, as a dry run."
+    )
+    canary: str = Field(
+        "",
+        pattern=r"^$|^.+:[0-9]{1,5}$",
+        description="`host:port` that no task may reach; each pod shows first that it cannot.",
+    )
+
+
 class Settings(Section):
     """Everything that an operator can set."""
 
@@ -163,6 +229,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     approvals: ApprovalSettings = ApprovalSettings()
     runs: RunSettings = RunSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     @property
     def keys_dir(self) -> Path:

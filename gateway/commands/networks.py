@@ -56,7 +56,7 @@ async def render(arguments: argparse.Namespace, console: Console) -> int:  # noq
     else:
         answer = await asyncio.to_thread(_read, arguments.file, _ANSWER, "--file")
         found = _planned(answer, catalogue, site)
-    fixed = baseline(site.namespace) if arguments.baseline else []
+    fixed = baseline(site.namespace) if arguments.baseline else ()
     rendered = [(item, policy(item)) for item in sorted(found, key=lambda item: item.name)]
     if arguments.json:
         print(json.dumps([*fixed, *(manifest for _, manifest in rendered)], indent=2))  # noqa: T201 -- a command's output

@@ -22,12 +22,14 @@ from gateway.errors import Rejected
 from gateway.graph.resolver import SandboxResolver
 from gateway.identity.development import ISSUER
 from gateway.launch import DryRun
-from gateway.lifecycle.decision import judge, resolve, unresolved
+from gateway.lifecycle.decision import judge, unresolved
 from gateway.lifecycle.masking import masked
+from gateway.lifecycle.resolving import resolve_here
 from gateway.model import Decision, LaunchRequest, Member, Principal
+from gateway.network.binder import UnsafeUnenforcedBinder
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.loading import load_policy
-from gateway.settings import Settings, load
+from gateway.settings import ClusterSettings, Settings, load
 from gateway.surfaces import views
 
 _NO_HISTORY: dict[str, Json] = {
@@ -79,7 +81,7 @@ async def _ask(
     if decision.verdict == "deny":
         return DryRun(decision, None, None)
     try:
-        resolution = await resolve(resolver, policy, request, settings.pipelines_dir)
+        resolution = await resolve_here(resolver, policy, request, settings.pipelines_dir)
     except Rejected as error:
         return DryRun(unresolved(policy, error), None, None)
     shown = policy.snapshot.data.pipelines[request.pipeline].shown
@@ -97,7 +99,8 @@ async def _ask(
         resolution.graph,
         history=_NO_HISTORY,
         now=rfc3339(moment),
-        enforcement="none",
+        binder=UnsafeUnenforcedBinder("development"),
+        cluster=ClusterSettings(),
         expires_at=rfc3339(moment + timedelta(minutes=settings.approvals.expire_minutes)),
     )
     return DryRun(judged.decision, judged.plan, judged.graph)

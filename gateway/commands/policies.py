@@ -10,15 +10,18 @@ from rich.console import Console
 
 from gateway.commands.display import safe
 from gateway.lifecycle.notices import network_findings
+from gateway.network.sites import site_of
 from gateway.policy import loading, testing
 from gateway.policy.snapshot import load_snapshot
+from gateway.settings import load
 
 
 async def check(arguments: argparse.Namespace, console: Console) -> int:
     """Check Rego and data as the gateway would when it loads them."""
     findings = await loading.check(arguments.directory)
     if not findings:
-        findings = network_findings(await asyncio.to_thread(load_snapshot, arguments.directory))
+        snapshot = await asyncio.to_thread(load_snapshot, arguments.directory)
+        findings = network_findings(snapshot, site_of(load().cluster))
     if arguments.json:
         value = [{"file": f.file, "line": f.line, "reason": f.reason} for f in findings]
         print(json.dumps(value, indent=2))  # noqa: T201 -- a command's output

@@ -23,6 +23,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "launch.cancelling": "SLC1008I",
         "launch.cancelled": "SLC1009I",
         "launch.abandoned": "SLC1010W",
+        "launch.resolving": "SLC1011I",  # in a pod; it stands before the pod
+        "launch.cut": "SLC1012W",
         # approvals
         "approval.requested": "SLC2001I",
         "approval.granted": "SLC2002I",
@@ -38,6 +40,14 @@ CODES: Mapping[str, str] = MappingProxyType(
         "task.finished": "SLC3005I",
         "task.refused": "SLC3006W",  # it yielded a task outside the decided graph
         "task.yielded": "SLC3007I",  # it yielded tasks that were decided as possible
+        # the cluster
+        "network.bound": "SLC6001I",  # it stands before the launch's first pod
+        "network.audit": "SLC6002W",
+        "network.collected": "SLC6003I",
+        "guardrails.open": "SLC6004E",
+        "guardrails.hold": "SLC6005I",
+        "pod.stranger": "SLC6006W",
+        "pod.orphan": "SLC6007W",
         # policy
         "policy.loaded": "SLC4001I",
         "policy.refused": "SLC4002E",

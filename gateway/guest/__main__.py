@@ -1,7 +1,10 @@
-"""Start the guest: ``python -I -S -B /guest/__main__.py resolve|serve TREE WORKDIR``.
+"""Start the guest: ``python3 -I -S -B /guest/__main__.py resolve|serve TREE WORKDIR``.
+
+Or, as a zip and without arguments, as a pod's process: ``python3 -I -B /sluice/guest.pyz``.
 
 The folder may stand anywhere and under any name: it is loaded as the package ``sluice_guest``
-without touching ``sys.path``, on which the pipeline's modules come first.
+without touching ``sys.path``, on which the pipeline's modules come first. In the zip it has that
+name, and Python has put the zip on ``sys.path``, from which it is taken off again.
 """
 
 import importlib.util
@@ -13,7 +16,13 @@ SPEC_FD = 4
 
 
 def _load() -> None:
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).parent
+    if folder.is_file():
+        import sluice_guest  # type: ignore[import-not-found]  # noqa: F401 - for its later imports
+
+        sys.path[:] = [path for path in sys.path if path != str(folder)]
+        return
+    folder = folder.resolve()
     spec = importlib.util.spec_from_file_location(
         "sluice_guest", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -25,10 +34,14 @@ def _load() -> None:
 
 
 def main() -> None:
-    """Read the spec and do what ``MODE`` says."""
+    """Read the spec and do what ``MODE`` says; without one, be a pod's process."""
+    _load()
+    if not sys.argv[1:]:
+        from sluice_guest.pod import main as pod  # type: ignore[import-not-found]
+
+        pod()
     import json
 
-    _load()
     mode, tree, workdir = sys.argv[1:]
     with open(SPEC_FD, encoding="utf-8") as stream:
         spec = json.load(stream)

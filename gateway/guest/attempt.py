@@ -46,12 +46,11 @@ class Work:
             stream.seek(0)
             order = json.load(stream)
         reporter = Report(report)
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-        logging.getLogger("luigi-interface").addFilter(_name_tasks)
+        log_to_stderr()
         if operation == "run":
-            reporter.line({"result": self._run(order["node"], reporter)})
+            reporter.line({"result": self.run(order["node"], reporter)})
         else:
-            reporter.line({"complete": [self._probe(node) for node in order["nodes"]]})
+            reporter.line({"complete": [self.probe(node) for node in order["nodes"]]})
         sys.stdout.flush()
         sys.stderr.flush()
 
@@ -74,7 +73,8 @@ class Work:
                 raise GuestError("drift", f"the {what} of {node['family']} changed since approval")
         return task
 
-    def _run(self, node: dict[str, Any], reporter: Report) -> dict[str, Any]:
+    def run(self, node: dict[str, Any], reporter: Report | Silence) -> dict[str, Any]:
+        """Run one task; return its result, as the package's docstring has it."""
         try:
             task = self._rebuild(node)
             required = {dep.task_id for dep in task.deps()}
@@ -108,10 +108,11 @@ class Work:
             result["outputs"] = list(_paths(task))
         return result
 
-    def _probe(self, node: dict[str, Any]) -> bool | str:
+    def probe(self, node: dict[str, Any]) -> bool | str:
+        """Ask one task's ``complete()``; return its answer, or why there is none."""
         try:
             return bool(self._rebuild(node).complete())
-        except Exception as error:  # noqa: BLE001 - a pipeline may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a pipeline may raise anything
             return _because(error)
 
 
@@ -143,6 +144,30 @@ class Report:
 
     def decrease_running_resources(self, decrease_resources: object) -> None:
         """Do nothing: a run's resources were approved as they are, and stay held to the end."""
+
+
+class Silence:
+    """Luigi's status reporter where nobody can be told before the end."""
+
+    scheduler_messages = None
+
+    def update_progress_percentage(self, percentage: float) -> None:
+        """Say nothing."""
+
+    def update_status_message(self, message: object) -> None:
+        """Say nothing."""
+
+    def update_tracking_url(self, tracking_url: object) -> None:
+        """Say nothing."""
+
+    def decrease_running_resources(self, decrease_resources: object) -> None:
+        """Do nothing; see ``Report``."""
+
+
+def log_to_stderr() -> None:
+    """Send Luigi's log to the attempt's own."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    logging.getLogger("luigi-interface").addFilter(_name_tasks)
 
 
 def _remembering(run: Callable[[], Any], yielded: list[Any]) -> Callable[[], Any]:

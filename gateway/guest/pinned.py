@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import tree_digest
@@ -44,9 +47,10 @@ def load_module(name: str, tree: str) -> None:
 def _pin_luigi() -> None:
     os.chdir("/")
     os.environ.pop("LUIGI_CONFIG_PARSER", None)
-    os.environ["LUIGI_CONFIG_PATH"] = str(Path(__file__).with_name("pinned.cfg"))
-    import luigi.configuration
-    from luigi.configuration import LuigiConfigParser, LuigiTomlParser
+    with _pinned_cfg() as path:
+        os.environ["LUIGI_CONFIG_PATH"] = path
+        import luigi.configuration
+        from luigi.configuration import LuigiConfigParser, LuigiTomlParser
 
     for parser in (LuigiConfigParser, LuigiTomlParser):
         parser._config_paths = []  # noqa: SLF001 - Luigi offers no other way
@@ -55,3 +59,15 @@ def _pin_luigi() -> None:
     luigi.configuration.get_config().set("core", "autoload_range", "false")
     for text in _REVEALING:
         warnings.filterwarnings("ignore", message=text)
+
+
+@contextmanager
+def _pinned_cfg() -> Iterator[str]:
+    """Give a path of ``pinned.cfg``; inside a zip it has none that Luigi could open."""
+    beside = Path(__file__).with_name("pinned.cfg")
+    if beside.is_file():
+        yield str(beside)
+        return
+    with os.fdopen(os.memfd_create("pinned.cfg"), "wb", buffering=0) as held:
+        held.write(pkgutil.get_data(__package__ or "", "pinned.cfg") or b"")
+        yield f"/proc/self/fd/{held.fileno()}"

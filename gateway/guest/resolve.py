@@ -15,7 +15,7 @@ def resolve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None
     """Write the graph, or why there is none, to ``channel``, and end without ceremony."""
     os.set_inheritable(channel, False)
     try:
-        answer = _graph(spec, tree, workdir)
+        answer = graph(spec, tree, workdir)
     except GuestError as failure:
         answer = {"error": failure.to_json()}
     except BaseException as error:  # noqa: BLE001 - a pipeline may raise anything, anywhere
@@ -27,7 +27,8 @@ def resolve(spec: dict[str, Any], tree: str, workdir: str, channel: int) -> None
     os._exit(0)  # nothing that the pipeline registered for the end runs
 
 
-def _graph(spec: dict[str, Any], tree: str, workdir: str) -> dict[str, Any]:
+def graph(spec: dict[str, Any], tree: str, workdir: str) -> dict[str, Any]:
+    """Return root and records of the task that ``spec`` names. Raises ``GuestError``."""
     prepare(spec, tree, workdir)
     from .walk import Walk
 

@@ -20,8 +20,9 @@ from gateway.clock import rfc3339
 from gateway.decisionlog.log import Entry
 from gateway.errors import Conflict, Forbidden, IntegrityViolation
 from gateway.lifecycle.decision import Judged, judge_launch
-from gateway.lifecycle.execution import Execution, Warrant
+from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.warrant import Warrant, Warrants
 from gateway.model import LaunchRequest, Principal
 from gateway.policy.decide import LoadedPolicy
 from gateway.states import LaunchState
@@ -38,6 +39,7 @@ class Approval:
         """``execution`` starts what the last missing approval sets free."""
         self._parts = parts
         self._execution = execution
+        self._warrants = Warrants(parts)
 
     async def answer(
         self, approver: Principal, launch_id: str, answer: Answer, plan_digest: str, comment: str
@@ -51,7 +53,7 @@ class Approval:
         request = await parts.database.read(partial(desk.get, launch_id=launch_id))
         record = await parts.database.read(partial(launches.get, launch_id=launch_id))
         desk.check_usable(request, plan_digest, rfc3339(parts.clock()))
-        warrant = await self._execution.asked(record)  # whom and what the log says, not the row
+        warrant = await self._warrants.asked(record)  # whom and what the log says, not the row
         if warrant.plan["plan_digest"] != plan_digest:
             raise IntegrityViolation("approval_forged", "the row is about another plan")
         async with parts.policy.lease() as policy:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from sqlite3 import Connection
 
 from gateway.approvals import desk
@@ -20,13 +19,15 @@ from gateway.clock import new_id, rfc3339
 from gateway.decisionlog.log import Entry
 from gateway.errors import GatewayError, Rejected
 from gateway.graph.classes import propagate
-from gateway.graph.resolver import Resolution, SandboxResolver
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.podplan import planned_pod
 from gateway.model import Decision, LaunchRequest, Plan, Principal, Receipt, TaskGraph, Violation
-from gateway.network.profiles import profiles
+from gateway.network.binder import NetworkBinder
+from gateway.network.profiles import Profile, profiles
 from gateway.policy.data import Pipeline
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.inputs import policy_input
+from gateway.settings import ClusterSettings
 from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
@@ -103,7 +104,8 @@ async def judge_launch(
         graph,
         history=await read_history(parts, principal, request.pipeline, launch_id),
         now=rfc3339(moment),
-        enforcement=parts.binder.enforcement,
+        binder=parts.binder,
+        cluster=parts.settings.cluster,
         expires_at=expires_at or rfc3339(moment + lifetime),
     )
 
@@ -117,20 +119,22 @@ async def judge(
     *,
     history: Mapping[str, Json],
     now: str,
-    enforcement: str,
+    binder: NetworkBinder,
+    cluster: ClusterSettings,
     expires_at: str,
 ) -> Judged:
     """Ask policy about one graph. ``request.parameters`` are masked here.
 
-    Raises ``Retryable`` when policy cannot answer; then nothing is allowed.
+    Raises ``Retryable`` when policy or the cluster cannot answer, ``Unprocessable`` for a Service
+    that cannot be reached as it is; then nothing is allowed.
     """
-    data = policy.snapshot.data
+    data, enforcement = policy.snapshot.data, binder.enforcement
     pipeline = data.pipelines[request.pipeline]
     nodes = await asyncio.to_thread(
         propagate,
         graph.nodes,
         emits={name: item.emits for name, item in data.destinations.items()},
-        base=pipeline.workspace.classes if pipeline.workspace.keep else (),
+        base=pipeline.base_classes,
         declassified=declassified(pipeline, graph.code_digest),
     )
     graph = replace(graph, nodes=nodes)
@@ -144,7 +148,8 @@ async def judge(
         enforcement=enforcement,
     )
     known = all(name in data.destinations for n in graph.nodes.values() for name in n.egress)
-    bound = profiles(graph, destination_catalogue(policy)) if known else {}
+    bound = await compiled_profiles(binder, policy, graph) if known else {}
+    pod = planned_pod(pipeline, cluster)
     plan = Plan(
         launch_id=launch_id,
         pipeline=request.pipeline,
@@ -155,6 +160,9 @@ async def judge(
         enforcement=enforcement,
         policy_revision=decision.policy.revision,
         expires_at=expires_at,
+        images=(str(pod["image"]),) if pod else (),
+        pod=pod,
+        reach=reach_of(bound),
     )
     facts = policy_input(
         data,
@@ -169,25 +177,18 @@ async def judge(
     return Judged(decision, plan, graph, facts)
 
 
-async def resolve(
-    resolver: SandboxResolver, policy: LoadedPolicy, request: LaunchRequest, folder: Path
-) -> Resolution:
-    """Step 3: ask Luigi, in the sandbox, for the graph of a catalogued pipeline below ``folder``.
+async def compiled_profiles(
+    binder: NetworkBinder, policy: LoadedPolicy, graph: TaskGraph
+) -> dict[tuple[str, ...], Profile]:
+    """Return the profile of each egress set of a graph, from today's destinations and Services."""
+    used = {name for node in graph.nodes.values() for name in node.egress}
+    catalogue = await binder.catalogue(destination_catalogue(policy), used)
+    return profiles(graph, catalogue, binder.site)
 
-    Raises ``Rejected`` when it has none, ``Retryable`` when it cannot be asked now.
-    """
-    data = policy.snapshot.data
-    pipeline = data.pipelines[request.pipeline]
-    workspace = pipeline.workspace
-    return await resolver.resolve(
-        source=folder / pipeline.source,
-        module=pipeline.module,
-        family=pipeline.task,
-        parameters=request.parameters,
-        shown=pipeline.shown,
-        emits={name: item.emits for name, item in data.destinations.items()},
-        base_classes=workspace.classes if workspace.keep else (),
-    )
+
+def reach_of(compiled: Mapping[tuple[str, ...], Profile]) -> dict[str, str]:
+    """Return the name of each egress set's profile, as the plan freezes it."""
+    return {",".join(egress): profile.name for egress, profile in sorted(compiled.items())}
 
 
 def destination_catalogue(policy: LoadedPolicy) -> dict[str, Mapping[str, Json]]:

@@ -177,7 +177,7 @@ def _way(state: LaunchState, status: RunStatus) -> tuple[LaunchState, ...]:
     """Return the states that an end leads through, from where the launch stands."""
     if state is LaunchState.CANCELLING:
         return (LaunchState.CANCELLED,)  # it was asked to stop: that is what happened to it
-    if state is LaunchState.QUEUED:
+    if state is LaunchState.QUEUED or status == "cancelled":
         return (LaunchState.CANCELLING, LaunchState.CANCELLED)  # it may not run any more
     end = LaunchState.SUCCEEDED if status == "succeeded" else LaunchState.FAILED
     return (LaunchState.RUNNING, end) if state is LaunchState.BINDING else (end,)

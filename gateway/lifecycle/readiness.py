@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.decisionlog.signer import CheckpointSigner
@@ -11,6 +11,7 @@ from gateway.errors import GatewayError
 from gateway.lifecycle.notices import PolicyNotices
 from gateway.lifecycle.parts import Parts
 
+_SHOWN = frozenset({"strangers"})  # an alarm, and no reason not to serve
 _FRESH = 1.0  # seconds for which the store's answer is believed
 
 
@@ -23,8 +24,13 @@ class Readiness:
         signer: CheckpointSigner,
         notices: PolicyNotices,
         layers: Mapping[str, bool],
+        watchers: Mapping[str, Callable[[], str]],
     ) -> None:
-        """``layers`` are the sandbox layers that this machine really has."""
+        """``layers`` are the sandbox layers that this machine really has.
+
+        ``watchers`` say what is wrong with a cluster, each in a sentence that is empty for nothing.
+        """
+        self._watchers = watchers
         self._parts = parts
         self._signer = signer
         self._notices = notices
@@ -42,8 +48,10 @@ class Readiness:
         failing = {
             "store": await self._store(),
             "checkpoint_signer": "" if signing else why,
+            **{name: wrong() for name, wrong in self._watchers.items() if name not in _SHOWN},
         }
         shown = {**failing, "policy": self._notices.refusal}
+        shown.update({name: self._watchers[name]() for name in _SHOWN & self._watchers.keys()})
         return {
             "ready": not any(failing.values()),
             "checks": {name: text or "ok" for name, text in shown.items()},

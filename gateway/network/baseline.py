@@ -8,9 +8,10 @@ addresses win over every allow, of other people's policies too (``egressDeny``, 
 from __future__ import annotations
 
 from gateway.canonical import Json
+from gateway.cluster.marks import CUT, PROFILE_LABEL
 from gateway.network.addresses import METADATA
 from gateway.network.cilium import Manifest
-from gateway.network.marks import BASELINE, MANAGED
+from gateway.network.marks import BASELINE, CUT_POLICY, MANAGED
 from gateway.network.sites import Site
 from gateway.network.validate import check_policy
 
@@ -23,29 +24,62 @@ INIT_DENY_EXPLANATION = (
 )
 
 
-def baseline(namespace: str) -> list[Manifest]:
-    """Return the policies that a namespace of tasks has from its installation on.
+def baseline(namespace: str) -> tuple[Manifest, ...]:
+    """Return the policies that a namespace of tasks has from its installation on: two.
 
-    Raises ``Misconfigured`` when ``namespace`` is not the name of one.
+    An administrator installs them (``deploy/``), and the gateway only compares them. Raises
+    ``Misconfigured`` when ``namespace`` is not the name of one.
     """
+    return deny_all(namespace), cut_deny(namespace)
+
+
+def deny_all(namespace: str) -> Manifest:
+    """Return the policy that denies every pod everything, and metadata addresses above all."""
     denied: list[Json] = [{"cidr": address} for address in METADATA]
-    manifest: Manifest = {
-        "apiVersion": "cilium.io/v2",
-        "kind": "CiliumNetworkPolicy",
-        "metadata": {
-            "name": BASELINE,
-            "namespace": Site(namespace).namespace,
-            "labels": dict(MANAGED),
-        },
-        "spec": {
+    return _fixed(
+        BASELINE,
+        namespace,
+        {
             "endpointSelector": {},
             "ingress": [{}],
             "egress": [{}],
             "egressDeny": [{"toCIDRSet": denied}],
         },
+    )
+
+
+def cut_deny(namespace: str) -> Manifest:
+    """Return the policy of pods whose network was taken away (``sluice cut``).
+
+    Without a profile's label the baseline holds them already, as long as nobody allows anything to
+    all pods of the namespace; an explicit denial wins over that too.
+    """
+    return _fixed(
+        CUT_POLICY,
+        namespace,
+        {
+            "endpointSelector": {"matchLabels": {PROFILE_LABEL: CUT}},
+            "ingress": [{}],
+            "egress": [{}],
+            "ingressDeny": [{"fromEntities": ["all"]}],
+            "egressDeny": [{"toEntities": ["all"]}],
+        },
+    )
+
+
+def _fixed(name: str, namespace: str, spec: dict[str, Json]) -> Manifest:
+    manifest: Manifest = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {
+            "name": name,
+            "namespace": Site(namespace).namespace,
+            "labels": dict(MANAGED),
+        },
+        "spec": spec,
     }
     check_policy(manifest)
-    return [manifest]
+    return manifest
 
 
 def init_deny() -> Manifest:

@@ -6,20 +6,39 @@ A binder makes the profiles of a plan real before the first task exists, and fai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from gateway.canonical import Json
 from gateway.errors import Misconfigured
 from gateway.model import Receipt
+from gateway.network.profiles import Profile
+from gateway.network.sites import EMBEDDED, Site
 from gateway.settings import Environment
+
+Entries = Mapping[str, Mapping[str, Json]]  # the catalogue, as `Destination.to_json` gives it
+
+
+@dataclass(frozen=True, slots=True)
+class BindOrder:
+    """What is to be put in force, for which launch, on whose account and on whose word.
+
+    ``principal`` is ``Principal.key``, by which new profiles are counted. ``receipt`` is that of
+    the decision: there is no order without one.
+    """
+
+    launch_id: str
+    principal: str
+    profiles: tuple[Profile, ...]
+    receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The profiles of a run, in force as far as ``enforcement`` says."""
+    """The profiles of a run by name, sorted, in force as far as ``enforcement`` says."""
 
     profiles: tuple[str, ...]
     enforcement: str
@@ -38,8 +57,33 @@ class NetworkBinder(Protocol):
         """What everybody who launches must know about that; empty when nothing is missing."""
         ...
 
-    async def bind(self, profiles: Sequence[str], receipt: Receipt) -> Binding:
-        """Return when every profile is in force. Raises ``GatewayError`` and then nothing runs."""
+    @property
+    def site(self) -> Site:
+        """Where profiles are in force; it enters their names."""
+        ...
+
+    async def catalogue(self, entries: Entries, names: Collection[str]) -> Entries:
+        """Return the entries, those Services among ``names`` with what they are now (``service``).
+
+        Asked when planning and again when binding: a Service that has changed in between gives
+        another profile. Raises ``Unprocessable`` for a Service that cannot become a rule.
+        """
+        ...
+
+    async def bind(self, order: BindOrder) -> Binding:
+        """Return when every profile is in force. Raises ``GatewayError`` and then nothing runs.
+
+        Binding again, after a crash for instance, is no error. Every launch that was bound, or
+        could not be, is given back by ``release`` when it has ended.
+        """
+        ...
+
+    async def release(self, launch_id: str) -> None:
+        """Say that a launch needs its profiles no longer. An unknown launch is no error."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the binder holds. What is in force stays in force."""
         ...
 
 
@@ -56,7 +100,7 @@ class UnsafeUnenforcedBinder:
         "they have this host's network. Tasks without egress have none."
     )
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, site: Site = EMBEDDED) -> None:
         """Raise ``Misconfigured`` in production."""
         if environment == "production":
             raise Misconfigured(
@@ -64,10 +108,22 @@ class UnsafeUnenforcedBinder:
                 "the local executor enforces no network policy and is refused in production",
                 step="bind",
             )
+        self.site = site
 
-    async def bind(self, profiles: Sequence[str], receipt: Receipt) -> Binding:
+    async def catalogue(self, entries: Entries, names: Collection[str]) -> Entries:  # noqa: ARG002 -- the seam's signature
+        """Return the entries as they are: there is no cluster to ask."""
+        return entries
+
+    async def bind(self, order: BindOrder) -> Binding:
         """Return the profile names, with the warning in the operator's log."""
+        names = tuple(sorted({item.name for item in order.profiles}))
         structlog.get_logger().warning(
-            "network_not_enforced", profiles=list(profiles), decision_seq=receipt.seq
+            "network_not_enforced", profiles=list(names), decision_seq=order.receipt.seq
         )
-        return Binding(tuple(profiles), self.enforcement)
+        return Binding(names, self.enforcement)
+
+    async def release(self, launch_id: str) -> None:
+        """Do nothing: nothing was held."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing is open."""

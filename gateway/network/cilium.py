@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from typing import Any
 
 import yaml
 
 from gateway.canonical import Json, encode, sha256
+from gateway.cluster.marks import PROFILE_LABEL
 from gateway.network.dns import dns_rules
-from gateway.network.marks import CANONICAL, MANAGED, PROFILE_LABEL, policy_name
+from gateway.network.marks import CANONICAL, MANAGED, policy_name
 from gateway.network.profiles import Profile
 from gateway.network.rules import egress_rules
 from gateway.network.validate import MAX_ANNOTATION, check_policy
@@ -53,6 +55,12 @@ def policy(profile: Profile) -> Manifest:
     }
     check_policy(manifest)
     return manifest
+
+
+def called(manifest: Manifest) -> str:
+    """Return the name of a manifest's object."""
+    metadata: Any = manifest["metadata"]
+    return str(metadata["name"])
 
 
 def canonical_text(profile: Profile) -> str:

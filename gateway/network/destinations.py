@@ -57,6 +57,7 @@ class Problem:
     name: str
     field: str
     reason: str
+    path: tuple[str | int, ...] = ()  # the field as keys and indices
 
     def __str__(self) -> str:
         return f"destination {self.name}: {f'{self.field} ' if self.field else ''}{self.reason}"
@@ -83,7 +84,7 @@ def problems(catalogue: Mapping[str, Mapping[str, object]]) -> tuple[Problem, ..
         try:
             _parse(name, entry)
         except Fault as fault:
-            found.append(Problem(name, fault.field, fault.reason))
+            found.append(Problem(name, fault.field, fault.reason, fault.path))
     return tuple(found)
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from gateway.canonical import Json
 from gateway.errors import Misconfigured
-from gateway.network.dns import KUBE_DNS, DnsFlavour
+from gateway.network.dns import KUBE_DNS, DnsFlavour, flavour
 from gateway.network.names import check_kubernetes_name
 from gateway.network.reading import Fault
+from gateway.settings import ClusterSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Site:
     def to_json(self) -> dict[str, Json]:
         """Return the canonical form."""
         return {"namespace": self.namespace, "dns": self.dns.to_json()}
+
+
+def site_of(settings: ClusterSettings) -> Site:
+    """Return the place that an installation's settings name. Raises ``Misconfigured``."""
+    return Site(settings.namespace, flavour(settings.dns))
 
 
 EMBEDDED = Site()  # names profiles where no cluster is configured

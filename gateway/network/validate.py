@@ -10,12 +10,14 @@ selectors with a source, ``endPort`` below ``port``, everything in two pieces.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from gateway.canonical import Json, sha256
+from gateway.cluster.marks import CUT, PROFILE_LABEL
 from gateway.errors import IntegrityViolation
 from gateway.network import addresses, names
-from gateway.network.marks import BASELINE, CANONICAL, MANAGED, PROFILE_LABEL, policy_name
+from gateway.network.marks import BASELINE, CANONICAL, CUT_POLICY, MANAGED, policy_name
 from gateway.network.reading import Fault, at, items, record, text
 from gateway.network.rulecheck import check_cidr, check_rule
 
@@ -45,32 +47,44 @@ def _policy(manifest: object) -> None:
     with at("metadata"):
         name = _metadata(entry["metadata"])
     with at("spec"):
-        spec = record(
-            entry["spec"],
-            ("endpointSelector", "ingress", "egress"),
-            ("egressDeny",) if name == BASELINE else (),
-        )
-        _is(spec, "ingress", [{}])
-        if name == BASELINE:
-            _is(spec, "endpointSelector", {})
-            _is(spec, "egress", [{}])
-            with at("egressDeny"):
-                _denials(spec.get("egressDeny"))
-            return
-        _is(spec, "endpointSelector", {"matchLabels": {PROFILE_LABEL: name}})
-        with at("egress"):
-            _egress(spec["egress"])
+        _FIXED.get(name, partial(_profile_spec, name))(entry["spec"])
+
+
+def _profile_spec(profile: str, value: object) -> None:
+    spec = record(value, ("endpointSelector", "ingress", "egress"))
+    _is(spec, "endpointSelector", {"matchLabels": {PROFILE_LABEL: profile}})
+    _is(spec, "ingress", [{}])
+    with at("egress"):
+        _egress(spec["egress"])
+
+
+def _baseline_spec(value: object) -> None:
+    spec = record(value, ("endpointSelector", "ingress", "egress", "egressDeny"))
+    _is(spec, "endpointSelector", {})
+    _is(spec, "ingress", [{}])
+    _is(spec, "egress", [{}])
+    with at("egressDeny"):
+        _denials(spec["egressDeny"])
+
+
+def _cut_spec(value: object) -> None:
+    spec = record(value, ("endpointSelector", "ingress", "egress", "ingressDeny", "egressDeny"))
+    _is(spec, "endpointSelector", {"matchLabels": {PROFILE_LABEL: CUT}})
+    _is(spec, "ingress", [{}])
+    _is(spec, "egress", [{}])
+    _is(spec, "ingressDeny", [{"fromEntities": ["all"]}])
+    _is(spec, "egressDeny", [{"toEntities": ["all"]}])
 
 
 def _metadata(value: object) -> str:
-    """Return the profile's name, or that of the baseline."""
+    """Return the profile's name, or that of a policy which comes with the namespace."""
     meta = record(value, ("name", "namespace", "labels"), ("annotations",))
     _is(meta, "labels", dict(MANAGED))
     with at("namespace"):
         names.check_kubernetes_name(text(meta["namespace"]))
     with at("name"):
         found = text(meta["name"])
-        if found == BASELINE:
+        if found in _FIXED:
             return found
         profile = found.removeprefix("sluice-")
         if not _PROFILE.fullmatch(profile) or found != policy_name(profile):
@@ -116,6 +130,12 @@ def _egress(value: object) -> None:
                 raise Fault(f"has {rule.name}, which no DNS rule lets anybody ask for")
     if addresses.is_world(span for rule in said for span in rule.held):
         raise Fault("holds the internet in disguise")
+
+
+_FIXED: Mapping[str, Callable[[object], None]] = {
+    BASELINE: _baseline_spec,
+    CUT_POLICY: _cut_spec,
+}
 
 
 def _is(entry: Mapping[str, object], key: str, wanted: object) -> None:

@@ -1,7 +1,7 @@
 """``policies/data/*.yaml`` -> ``PolicyData``, or every finding that keeps it from being one.
 
 Each file is checked against ``schemas/NAME.schema.json`` beside it, then against the others. Files
-beyond the five that the gateway reads are allowed: rules see them as ``data.NAME``.
+beyond the six that the gateway reads are allowed: rules see them as ``data.NAME``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.policy.data import (
     Person,
     Pipeline,
     PolicyData,
+    PortRange,
     StandingApproval,
     Tier,
     TierName,
@@ -27,10 +28,21 @@ from gateway.policy.data import (
 )
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.overlap import widened
+from gateway.policy.pods import (
+    CPU,
+    MAX_CPU,
+    MAX_MEMORY,
+    MEMORY,
+    PodAllowances,
+    PodAsk,
+    SecretUse,
+    VolumeUse,
+)
+from gateway.policy.quantities import canonical
 from gateway.policy.schemas import violations
 from gateway.policy.yamlfile import YamlFile, read_yaml
 
-REQUIRED = ("destinations", "groups", "limits", "persons", "pipelines")
+REQUIRED = ("destinations", "groups", "limits", "persons", "pipelines")  # pods may be left out
 
 _NAME = re.compile(r"data/([a-z][a-z0-9_]*)\.yaml")
 
@@ -62,7 +74,7 @@ def parse_data(files: Mapping[str, bytes]) -> tuple[PolicyData, dict[str, Json]]
         raise PolicyInvalid(findings)
     documents = {name: file.value for name, file in sorted(read.items())}
     try:
-        return _data(documents), documents
+        return _data(documents, read), documents
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"the schemas allow what the gateway cannot read: {type(error).__name__} {error}"
         raise PolicyInvalid([Finding("data/schemas", 0, reason)]) from error
@@ -77,10 +89,11 @@ def _against_schema(name: str, file: YamlFile, files: Mapping[str, bytes]) -> li
     return violations(file, path, files[path])
 
 
-def _data(documents: Mapping[str, Any]) -> PolicyData:
+def _data(documents: Mapping[str, Any], files: Mapping[str, YamlFile]) -> PolicyData:
     limits = documents["limits"]
+    pods = _allowances(documents.get("pods") or {})
     return PolicyData(
-        pipelines={name: _pipeline(name, item) for name, item in _of(documents, "pipelines")},
+        pipelines={name: _pipeline(name, item, pods) for name, item in _of(documents, "pipelines")},
         destinations=widened(
             {name: _destination(name, item) for name, item in _of(documents, "destinations")}
         ),
@@ -93,14 +106,16 @@ def _data(documents: Mapping[str, Any]) -> PolicyData:
             running=limits["running"],
             tiers={name: _tier(name, limits["tiers"][name]) for name in get_args(TierName)},
         ),
+        pods=pods,
+        files=files,
     )
 
 
 def _of(documents: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
-    return sorted((documents[name] or {}).items())
+    return sorted((documents.get(name) or {}).items())
 
 
-def _pipeline(name: str, item: Mapping[str, Any]) -> Pipeline:
+def _pipeline(name: str, item: Mapping[str, Any], pods: PodAllowances) -> Pipeline:
     standing = item.get("standing_approval")
     workspace = item.get("workspace", {"keep": False})
     return Pipeline(
@@ -127,6 +142,38 @@ def _pipeline(name: str, item: Mapping[str, Any]) -> Pipeline:
             Declassify(entry["family"], tuple(entry["classes"]), entry["code_digest"])
             for entry in item.get("declassify", ())
         ),
+        image=item.get("image"),
+        pod=_pod(item.get("pod", {}), pods),
+    )
+
+
+def _pod(item: Mapping[str, Any], pods: PodAllowances) -> PodAsk:
+    return PodAsk(
+        cpu=canonical(str(item.get("cpu", CPU))),
+        memory=canonical(str(item.get("memory", MEMORY))),
+        secrets=tuple(pods.secrets[name] for name in sorted(item.get("secrets", ()))),
+        volumes=tuple(pods.volumes[name] for name in sorted(item.get("volumes", ()))),
+    )
+
+
+def _allowances(document: Mapping[str, Any]) -> PodAllowances:
+    return PodAllowances(
+        secrets={
+            name: SecretUse(
+                name, item["secret"], item["key"], item["env"], tuple(item["pipelines"])
+            )
+            for name, item in _of(document, "secrets")
+        },
+        volumes={
+            name: VolumeUse(
+                name,
+                item["claim"],
+                item["mount"],
+                tuple(item["pipelines"]),
+                tuple(sorted(item["classes"])),
+            )
+            for name, item in _of(document, "volumes")
+        },
     )
 
 
@@ -146,14 +193,22 @@ def _destination(name: str, item: Mapping[str, Any]) -> Destination:
         name=name,
         title=item["title"],
         kind=item["kind"],
-        host=item["host"],
-        ports=tuple(item["ports"]),
+        host=item.get("host", ""),
+        ports=tuple(_ports(entry) for entry in item["ports"]),
         protocol=item["protocol"],
         tenancy=item["tenancy"],
         emits=tuple(sorted(item["emits"])),
         accepts=tuple(sorted(item["accepts"])),
         agents=item.get("agents", False),
+        holes=tuple(item.get("except", ())),
+        server_names=tuple(item.get("server_names", ())),
     )
+
+
+def _ports(entry: int | Mapping[str, int]) -> PortRange:
+    if isinstance(entry, int):
+        return PortRange(entry, entry)
+    return PortRange(entry["port"], entry["endPort"])
 
 
 def _tier(name: TierName, item: Mapping[str, Any]) -> Tier:
@@ -163,4 +218,6 @@ def _tier(name: TierName, item: Mapping[str, Any]) -> Tier:
         ask_people=item["ask_people"],
         need_enforcement=item["need_enforcement"],
         approvers=tuple(item["approvers"]),
+        max_cpu=canonical(str(item.get("max_cpu", MAX_CPU))),
+        max_memory=canonical(str(item.get("max_memory", MAX_MEMORY))),
     )

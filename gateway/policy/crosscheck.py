@@ -5,27 +5,27 @@ Runs on values that their schemas have accepted; answers with findings and raise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import Any
 
 from gateway.clock import rfc3339
 from gateway.policy.data import PUBLIC
 from gateway.policy.findings import Finding, unknown
-from gateway.policy.yamlfile import Path, YamlFile
-
-Files = Mapping[str, YamlFile]
+from gateway.policy.lookup import Files, entries, unknown_name, unknown_names
+from gateway.policy.podcheck import check_pods
+from gateway.policy.yamlfile import Path
 
 
 def cross_check(files: Files) -> list[Finding]:
-    """Return every finding over the five files that the gateway reads itself."""
+    """Return every finding over the files that the gateway reads itself."""
     checks: tuple[Callable[[Files], Iterator[Finding]], ...] = (
         _pipelines,
         _destinations,
         _people,
         _members,
         _tiers,
+        check_pods,
     )
     return [finding for check in checks for finding in check(files)]
 
@@ -38,12 +38,12 @@ def moment(text: str) -> str:
 
 def _pipelines(files: Files) -> Iterator[Finding]:
     file = files["pipelines"]
-    groups, destinations = _entries(files, "groups"), _entries(files, "destinations")
-    for name, entry in _entries(files, "pipelines").items():
-        yield from _known(file, (name, "owner"), "group", [entry["owner"]], groups, single=True)
-        yield from _known(file, (name, "launchers"), "group", entry["launchers"], groups)
+    groups, destinations = entries(files, "groups"), entries(files, "destinations")
+    for name, entry in entries(files, "pipelines").items():
+        yield from unknown_name(file, (name, "owner"), "group", entry["owner"], groups)
+        yield from unknown_names(file, (name, "launchers"), "group", entry["launchers"], groups)
         wanted = entry.get("destinations", [])
-        yield from _known(file, (name, "destinations"), "destination", wanted, destinations)
+        yield from unknown_names(file, (name, "destinations"), "destination", wanted, destinations)
         for key, doc in entry.get("parameters", {}).items():
             if (doc.get("type") == "choice") != ("choices" in doc):
                 yield file.finding(
@@ -51,8 +51,8 @@ def _pipelines(files: Files) -> Iterator[Finding]:
                 )
         if standing := entry.get("standing_approval"):
             at = (name, "standing_approval")
-            persons = _entries(files, "persons")
-            yield from _known(file, (*at, "by"), "person", [standing["by"]], persons, single=True)
+            persons = entries(files, "persons")
+            yield from unknown_name(file, (*at, "by"), "person", standing["by"], persons)
             try:
                 moment(standing["until"])
             except ValueError:
@@ -61,7 +61,7 @@ def _pipelines(files: Files) -> Iterator[Finding]:
 
 def _destinations(files: Files) -> Iterator[Finding]:
     file = files["destinations"]
-    for name, entry in _entries(files, "destinations").items():
+    for name, entry in entries(files, "destinations").items():
         emits, accepts = set(entry["emits"]), set(entry["accepts"])
         if lost := sorted(accepts - emits):
             reason = (
@@ -75,27 +75,44 @@ def _destinations(files: Files) -> Iterator[Finding]:
                 f"only {PUBLIC} may go there"
             )
             yield file.finding((name, "accepts"), reason)
-        if reason := _host(entry["kind"], entry["host"]):
+        if reason := _host(entry["kind"], entry.get("host")):
             yield file.finding((name, "host"), reason)
+        for index, ports in enumerate(entry["ports"]):
+            if isinstance(ports, Mapping) and ports["endPort"] < ports["port"]:
+                yield file.finding((name, "ports", index), "endPort is below port")
+        holes = entry.get("except", [])
+        if holes and entry["kind"] != "cidr":
+            yield file.finding((name, "except"), "goes with kind cidr alone")
+        for index, hole in enumerate(holes):
+            if reason := _range(hole):
+                yield file.finding((name, "except", index), reason)
 
 
-def _host(kind: str, host: str) -> str:
+def _host(kind: str, host: str | None) -> str:
+    if kind == "kube-apiserver":
+        return "" if host is None else "kind kube-apiserver has no host: Cilium knows the address"
+    if host is None:
+        return f"needs host, as kind is {kind}"
     if kind == "cidr":
-        try:
-            ip_network(host, strict=False)
-        except ValueError:
-            return f"{host!r} is neither an address nor a range"
-        return ""
+        return _range(host)
     if kind == "service":
         return "" if host.count("/") == 1 and "*" not in host else "has to be namespace/name"
     plain = host.removeprefix("*.")
     return "" if "*" not in plain and ":" not in host and "/" not in host else "not a DNS name"
 
 
+def _range(text: str) -> str:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return f"{text!r} is neither an address nor a range"
+    return ""
+
+
 def _people(files: Files) -> Iterator[Finding]:
     file = files["persons"]
     held: dict[str, str] = {}
-    for name, entry in _entries(files, "persons").items():
+    for name, entry in entries(files, "persons").items():
         for key in ("accounts", "owns_agents"):
             for index, account in enumerate(entry.get(key, [])):
                 if account in held:
@@ -107,8 +124,8 @@ def _people(files: Files) -> Iterator[Finding]:
 
 
 def _members(files: Files) -> Iterator[Finding]:
-    persons = _entries(files, "persons")
-    for name, entry in _entries(files, "groups").items():
+    persons = entries(files, "persons")
+    for name, entry in entries(files, "groups").items():
         people = [(i, m) for i, m in enumerate(entry["members"]) if "#" not in m]
         for index, member in people:
             if member not in persons:
@@ -117,26 +134,7 @@ def _members(files: Files) -> Iterator[Finding]:
 
 
 def _tiers(files: Files) -> Iterator[Finding]:
-    groups = _entries(files, "groups")
-    for tier, entry in _entries(files, "limits")["tiers"].items():
+    groups = entries(files, "groups")
+    for tier, entry in entries(files, "limits")["tiers"].items():
         at = ("tiers", tier, "approvers")
-        yield from _known(files["limits"], at, "group", entry["approvers"], groups)
-
-
-def _known(
-    file: YamlFile,
-    path: Path,
-    what: str,
-    names: Iterable[str],
-    known: Mapping[str, Any],
-    *,
-    single: bool = False,
-) -> Iterator[Finding]:
-    for index, name in enumerate(names):
-        if name not in known:
-            yield file.finding(path if single else (*path, index), unknown(what, name, known))
-
-
-def _entries(files: Files, name: str) -> dict[str, Any]:
-    value: Any = files[name].value
-    return value or {}
+        yield from unknown_names(files["limits"], at, "group", entry["approvers"], groups)

@@ -1,4 +1,4 @@
-"""``policies/data`` as frozen types: pipelines, destinations, persons, groups, limits.
+"""``policies/data`` as frozen types: pipelines, destinations, persons, groups, limits, pods.
 
 Made only by ``catalogue.py``, which has checked it; whoever holds a ``PolicyData`` may trust every
 name in it. Looking things up here never decides anything: rules do.
@@ -12,6 +12,9 @@ from functools import cached_property
 from typing import Literal
 
 from gateway.canonical import Json
+from gateway.policy.findings import Finding
+from gateway.policy.pods import MAX_CPU, MAX_MEMORY, PodAllowances, PodAsk
+from gateway.policy.yamlfile import Path, YamlFile
 
 Tenancy = Literal["internal", "shared", "internet"]
 TierName = Literal["low", "standard", "high"]
@@ -68,7 +71,12 @@ class Declassify:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One catalogue entry. ``source`` is a folder relative to the gateway's working directory."""
+    """One catalogue entry.
+
+    ``source`` is the folder of the code: relative to the gateway's working directory, or absolute
+    inside ``image`` (``in_image``), and then never a path of the gateway's own machine. ``image``
+    is ``name@sha256:...``; None where the gateway's own code runs in the installation's image.
+    """
 
     name: str
     title: str
@@ -86,6 +94,19 @@ class Pipeline:
     workspace: Workspace = Workspace()
     standing_approval: StandingApproval | None = None
     declassify: tuple[Declassify, ...] = ()
+    image: str | None = None
+    pod: PodAsk = field(default_factory=PodAsk)
+
+    @property
+    def in_image(self) -> bool:
+        """Whether ``source`` is a folder of the image, which only a pod of it can read."""
+        return self.source.startswith("/")
+
+    @property
+    def base_classes(self) -> tuple[str, ...]:
+        """What every task may have read besides destinations: kept workspace and volumes."""
+        kept = self.workspace.classes if self.workspace.keep else ()
+        return tuple(sorted({*kept, *self.pod.classes}))
 
     @property
     def shown(self) -> frozenset[str]:
@@ -111,34 +132,51 @@ class Pipeline:
                 "classes": list(self.workspace.classes),
             },
             "standing_approval": standing.to_json() if standing else None,
+            "image": self.image,
+            "pod": self.pod.to_json(),
         }
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortRange:
+    """The ports from ``first`` to ``last``, both included: mostly one port."""
+
+    first: int
+    last: int
+
+    def meets(self, other: PortRange) -> bool:
+        """Say whether both hold some port."""
+        return self.first <= other.last and other.first <= self.last
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the one form that rules see, so that no rule overlooks a range."""
+        return {"port": self.first, "endPort": self.last}
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A place that tasks may name in ``egress``: where it is, and what may be learnt or brought.
 
-    ``kind`` says how ``host`` is to be read: ``fqdn`` a name, ``cidr`` an address or a range,
-    ``service`` a Kubernetes Service as ``namespace/name``. ``emits`` already holds the classes of
-    every destination whose address overlaps this one. ``tenancy`` ``shared`` counts as the
-    internet: an attacker can hold an account there too.
+    ``kind`` says how ``host`` is to be read: ``fqdn`` a name, ``cidr`` an address or a range less
+    ``holes``, ``service`` a Kubernetes Service as ``namespace/name``; ``kube-apiserver`` has no
+    host. ``server_names`` are the TLS names of which a connection has to ask for one. ``emits``
+    already holds the classes of every destination whose address overlaps this one. ``tenancy``
+    ``shared`` counts as the internet: an attacker can hold an account there too. Lists are in the
+    order of the file, so that whoever finds fault with an entry can name its line.
     """
 
     name: str
     title: str
     kind: str
-    host: str
-    ports: tuple[int, ...]
+    host: str  # empty for kube-apiserver
+    ports: tuple[PortRange, ...]
     protocol: str
     tenancy: Tenancy
     emits: tuple[str, ...]
     accepts: tuple[str, ...]
     agents: bool = False  # whether an agent's launch may reach it
-
-    @property
-    def port(self) -> int:
-        """The first port."""
-        return self.ports[0]
+    holes: tuple[str, ...] = ()  # `except` in the file
+    server_names: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Return the form that is joined into ``input.task.destinations``."""
@@ -147,9 +185,11 @@ class Destination:
             "known": True,
             "title": self.title,
             "kind": self.kind,
-            "host": self.host,
-            "ports": list(self.ports),
+            "host": self.host or None,
+            "except": list(self.holes),
+            "ports": [ports.to_json() for ports in self.ports],
             "protocol": self.protocol,
+            "server_names": list(self.server_names),
             "tenancy": self.tenancy,
             "emits": list(self.emits),
             "accepts": list(self.accepts),
@@ -168,13 +208,18 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """What a tier of pipelines costs: how large, and whether people have to agree each time."""
+    """What a tier of pipelines costs: how large, and whether people have to agree each time.
+
+    ``max_cpu`` and ``max_memory`` bound what one pod may ask for, as Kubernetes quantities.
+    """
 
     name: TierName
     max_tasks: int
     ask_people: bool
     need_enforcement: bool
     approvers: tuple[str, ...]  # groups
+    max_cpu: str = MAX_CPU
+    max_memory: str = MAX_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +239,12 @@ class PolicyData:
     persons: Mapping[str, Person]
     groups: Mapping[str, tuple[str, ...]]  # members: accounts or ids of persons
     limits: Limits
+    pods: PodAllowances
+    files: Mapping[str, YamlFile] = field(repr=False)  # what all this was read from, by name
+
+    def finding(self, file: str, path: Path, reason: str) -> Finding:
+        """Return a finding at a node of ``data/FILE.yaml``, for what only others can check."""
+        return self.files[file].finding(path, reason)
 
     def person_of(self, account: str) -> str | None:
         """Return the id of the person who signs in as ``account``."""

@@ -3,7 +3,8 @@
 A look-up of a field that does not exist is *undefined*, so a ``deny`` around it never fires: a typo
 would be a hole. From ``input`` and ``data``, whose shapes are known, shapes are carried through
 assignments, iterations, comprehensions and calls; where a variable can have two shapes it counts as
-unknown, and everything is allowed of it. Texts are compared with what a field can hold, too.
+unknown, and everything is allowed of it. Comparisons are looked at, too: with texts that a field
+cannot hold, and of an object or a list with a single value.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from gateway.policy.findings import Finding, nearest
 from gateway.policy.plan import DATA, INPUT, Function, Plan, Statement
 from gateway.policy.shape import ANY, LEAF, Shape
 
-_LEAVES = ("AssignIntStmt", "LenStmt", "MakeNullStmt", "MakeNumberIntStmt", "MakeNumberRefStmt")
+_LEAVES = ("AssignIntStmt", "LenStmt", "MakeNumberIntStmt", "MakeNumberRefStmt")
 _COMPARISONS = ("equal", "neq")
+_ORDERINGS = ("gt", "gte", "lt", "lte")
+_KINDS = {"object": "an object", "array": "a list", "leaf": "a single value"}
 
 
 def impossible(
@@ -65,7 +68,7 @@ class _Flow:
                 self._give(container, Shape("array", item=item))
         elif kind in _LEAVES:
             self._give(fields["target"], LEAF)
-        elif kind in ("MakeObjectStmt", "ObjectMergeStmt"):
+        elif kind in ("MakeNullStmt", "MakeObjectStmt", "ObjectMergeStmt"):
             self._give(fields["target"], ANY)
 
     def refusals(self, statement: Statement) -> Iterator[str]:
@@ -79,6 +82,11 @@ class _Flow:
             yield from self._unequal(fields["a"], fields["b"])
         elif statement.kind == "CallStmt" and fields["func"] in _COMPARISONS:
             yield from self._unequal(*fields["args"][:2])
+        elif statement.kind == "CallStmt" and fields["func"] in _ORDERINGS:
+            yield from self._unlike(*map(self._operand, fields["args"][:2]))
+        elif statement.kind == "CallStmt" and fields["func"] == "internal.member_2":
+            item, container = map(self._operand, fields["args"][:2])
+            yield from self._unlike(item, container.each() if container else None)
 
     def _below(self, fields: Mapping[str, Any]) -> Shape | None:
         source = self._shape(fields["source"])
@@ -120,7 +128,18 @@ class _Flow:
         where = f"`{root}.{key}`" if root else repr(key)
         return f"{where}: there is no such field here, so this rule would never fire{hint}"
 
+    def _operand(self, operand: Mapping[str, Any]) -> Shape | None:
+        """Return the shape of what is compared; the compiler itself asks what is `false`."""
+        return None if operand["type"] == "bool" else self._shape(operand)
+
+    def _unlike(self, a: Shape | None, b: Shape | None) -> Iterator[str]:
+        kinds = {shape.kind for shape in (a, b) if shape}
+        if len(kinds) == 2 and "any" not in kinds:  # noqa: PLR2004 -- both are known, and differ
+            first, second = (_KINDS[kind] for kind in sorted(kinds))
+            yield f"compares {first} with {second}, so it never says what it means"
+
     def _unequal(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
+        yield from self._unlike(self._operand(a), self._operand(b))
         for one, other in ((a, b), (b, a)):
             shape, text = self._shape(one), self.plan.constant(other)
             if shape and shape.values and text is not None and text not in shape.values:

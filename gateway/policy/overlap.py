@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import collapse_addresses, ip_network
 
 from gateway.policy.data import Destination
 
@@ -37,13 +37,37 @@ def widened(destinations: Mapping[str, Destination]) -> dict[str, Destination]:
 
 
 def overlap(a: Destination, b: Destination) -> bool:
-    """Say whether some address and port belong to both."""
-    if a.kind != b.kind or not set(a.ports) & set(b.ports):
+    """Say whether some address and port may belong to both. In doubt they do.
+
+    A TLS server name counts as a name of the place: behind one address, it says which host is
+    spoken to. Of one Service all ports count, because two can lead to one port of its pods.
+    """
+    if a.kind == b.kind == "service" and a.host == b.host:
+        return True
+    if not any(x.meets(y) for x in a.ports for y in b.ports):
         return False
-    if a.kind == "cidr":
-        first, second = ip_network(a.host, strict=False), ip_network(b.host, strict=False)
-        return first.version == second.version and first.overlaps(second)
-    return _names_meet(a.host.lower().rstrip("."), b.host.lower().rstrip("."))
+    if a.kind == b.kind == "cidr" and _ranges_meet(a, b):
+        return True
+    return a.kind == b.kind == "kube-apiserver" or any(
+        _names_meet(x, y) for x in _names(a) for y in _names(b)
+    )
+
+
+def _names(destination: Destination) -> tuple[str, ...]:
+    hosts = (destination.host,) if destination.kind == "fqdn" else ()
+    return tuple(name.lower().rstrip(".") for name in (*hosts, *destination.server_names))
+
+
+def _ranges_meet(a: Destination, b: Destination) -> bool:
+    """Compare two ranges less the holes of both."""
+    first, second = ip_network(a.host, strict=False), ip_network(b.host, strict=False)
+    if first.version != second.version or not first.overlaps(second):
+        return False
+    shared = max(first, second, key=lambda network: network.prefixlen)  # the one in the other
+    holes = [ip_network(text, strict=False) for text in (*a.holes, *b.holes)]
+    inside = [hole for hole in holes if hole.version == shared.version and hole.overlaps(shared)]
+    covering = [hole for hole in inside if hole.prefixlen <= shared.prefixlen]
+    return not covering and list(collapse_addresses(inside)) != [shared]  # type: ignore[type-var]
 
 
 def _names_meet(a: str, b: str) -> bool:

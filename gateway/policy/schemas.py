@@ -70,7 +70,11 @@ def _explain(error: ValidationError) -> Iterator[tuple[Path, str]]:
         allowed = ", ".join(str(item) for item in _required(error))
         yield path, f"{_short(error.instance)!r} is none of: {allowed}"
     elif error.validator == "anyOf":
-        yield path, f"{_short(error.instance)!r} is none of the allowed forms"
+        meant = [part for part in error.context or () if part.validator != "type" or part.path]
+        for part in meant:  # of the form that it has, if it has one
+            yield from _explain(part)
+        if not meant:
+            yield path, f"{_short(error.instance)!r} is none of the allowed forms"
     else:
         yield path, _short(error.message, 3 * _QUOTED)
 

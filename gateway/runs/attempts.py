@@ -135,6 +135,7 @@ class Attempts:
                 seconds,
             )
             await teller.tell(end)
+            self._executor.settled(key, number)
             return Exited(key, number, outcome.status, waits_for, fresh)
         except StoppedError:
             return None

@@ -33,7 +33,7 @@ class Book:
         self.skipped: set[str] = set()  # complete before the run began
         self.failed: dict[str, str] = {}  # last outcome was a failure: why
         self._unclear: dict[str, str] = {}  # complete() raised: what
-        self._declassifying = order.declassifying
+        self._never_asked = order.declassifying | order.alive
         self._attempts = Counter(order.attempts)
         self._failures: Counter[str] = Counter()
         self._outputs: dict[str, tuple[str, ...]] = {}
@@ -46,14 +46,15 @@ class Book:
         """Return those of ``nodes`` whose ``complete()`` has to be asked.
 
         A wrapper is complete when what it wraps is. A declassifying task is never skipped: what
-        it is trusted to do must have been done by this launch.
+        it is trusted to do must have been done by this launch. Nor is one that may be running: it
+        is waited for.
         """
         return [
             Assignment.of(self.graph, node.key)
             for node in nodes
             if node.kind in ("task", "external")
             and node.key not in self.done
-            and node.key not in self._declassifying
+            and node.key not in self._never_asked
         ]
 
     def answer(self, nodes: Iterable[TaskNode], answers: Mapping[str, bool | str]) -> None:

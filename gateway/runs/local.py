@@ -13,11 +13,12 @@ import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from gateway.canonical import Json
 from gateway.errors import GatewayError, Retryable
-from gateway.runs.executor import Assignment, Outcome, Progress, RunOrder
+from gateway.runs.executor import Assignment, Cut, Outcome, Progress, RunOrder
 from gateway.runs.report import Limit, Report, named
 from gateway.runs.tasklog import TaskLog
 from gateway.runs.warm import WarmProcess
@@ -29,6 +30,7 @@ WARNING = (
     "no network policy is enforced: a task that declares egress reaches everything that this "
     "machine reaches, and not only what was approved; a task that declares none reaches nothing"
 )
+NO_CUT = "this machine cannot take the network away from a running task: it is ended at once"
 _DEAD_WITHIN = 30.0  # seconds; what a crashed gateway left is killed at once by its keepers
 
 
@@ -67,6 +69,7 @@ class UnsafeLocalExecutor:
 
     enforcement = "none"
     warning = WARNING
+    adopts = False
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class UnsafeLocalExecutor:
                     return Outcome("FAILED", "the task was ended before it began")
                 said = Report(report)
                 with self._log(here.name) as log:
-                    end = await warm.call("run", here.name, {"node": _node(task)}, log, said)
+                    end = await warm.call("run", here.name, {"node": task.to_json()}, log, said)
                 return said.outcome(end, self._limit)
         except GatewayError as error:  # no process for it; the task is not at fault, and may retry
             return Outcome("FAILED", error.public_message)
@@ -139,6 +142,12 @@ class UnsafeLocalExecutor:
         """End an attempt, and its warm process where that does not obey."""
         if found := self._attempts.get((key, attempt)):
             await found.kill()
+
+    def settled(self, key: str, attempt: int) -> None:
+        """Do nothing: a process leaves nothing behind."""
+
+    def leave(self) -> None:
+        """Do nothing: processes of ours end with us."""
 
     async def close(self) -> None:
         """End everything of this run and give up its lock."""
@@ -160,7 +169,7 @@ class UnsafeLocalExecutor:
             warm = await self._process(bool(tasks[0].node.egress))
         except GatewayError as error:
             return named(keys, [error.public_message] * len(keys))
-        payload: Json = {"nodes": [_node(task) for task in tasks]}
+        payload: Json = {"nodes": [task.to_json() for task in tasks]}
         with self._log(name) as log:
             end = await warm.call("probe", name, payload, log, said)
         return named(keys, said.answers(len(keys), end, self._limit))
@@ -210,6 +219,35 @@ class UnsafeLocalExecutor:
         return TaskLog(self._logs / f"{name}.log", self._runs.keep_log_bytes)
 
 
+class UnsafeLocalExecutors:
+    """Makes local executors, for this machine."""
+
+    adopts = False
+
+    def __init__(
+        self,
+        sandbox: SandboxSettings,
+        runs: RunSettings,
+        required_layers: frozenset[str],
+        scratch: Callable[[str], Path],
+    ) -> None:
+        """``scratch`` gives the private folder of a launch."""
+        self._make = partial(UnsafeLocalExecutor, sandbox, runs, required_layers)
+        self._scratch = scratch
+
+    def executor(self) -> UnsafeLocalExecutor:
+        """Return a new one."""
+        return self._make()
+
+    async def clear(self, launch_id: str) -> None:
+        """Wait until the keepers of a gateway that crashed have killed what it left."""
+        await wait_until_dead(self._scratch(launch_id))
+
+    async def cut(self, launch_id: str) -> Cut:  # noqa: ARG002 -- the seam's signature
+        """Do nothing: a process here keeps its network until it is ended, which is next."""
+        return Cut(0, 0.0, why=NO_CUT)
+
+
 async def wait_until_dead(scratch: Path, seconds: float = _DEAD_WITHIN) -> None:
     """Return when nothing of a run that used this folder is alive.
 
@@ -239,14 +277,3 @@ async def _locked(scratch: Path, seconds: float = _DEAD_WITHIN) -> int:
 
 def _result(task: asyncio.Task[WarmProcess]) -> WarmProcess | None:
     return None if task.cancelled() or task.exception() else task.result()
-
-
-def _node(task: Assignment) -> dict[str, Json]:
-    """The task in clear, as the guest takes it: through an anonymous file, never an argument."""
-    return {
-        "module": task.node.module,
-        "family": task.node.family,
-        "task_id": task.node.task_id,
-        "parameters": dict(task.parameters),
-        "deps": list(task.deps),
-    }

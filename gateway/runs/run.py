@@ -41,6 +41,7 @@ class Run:
         self._executor = executor
         self._book = Book(order, settings.retry_count)
         self._halt = Halt()
+        self._left = False
         self._teller = Teller(order.launch_id, observe, self._halt)
         self._attempts = Attempts(
             self._book,
@@ -61,6 +62,12 @@ class Run:
         """End the run because of ``why``; ``carry`` then returns within seconds."""
         self._halt.stop(why)
 
+    def leave(self) -> None:
+        """Let what runs live on, where it can be taken up again; the run then has no end yet."""
+        if self._executor.adopts:
+            self._left = True
+            self._executor.leave()
+
     async def carry(self, place: AbstractAsyncContextManager[None]) -> None:
         """Wait for ``place``, run in it, and tell how it ended. Raises nothing."""
         async with AsyncExitStack() as stack:
@@ -75,7 +82,7 @@ class Run:
             finally:
                 await self._executor.close()
                 await self._teller.close()
-            if end:
+            if end and not self._left:
                 with suppress(StoppedError):  # then it has no end yet, and recovery finds it
                     await self._teller.tell(end)
 
@@ -131,6 +138,9 @@ class Run:
     async def _wind_down(self) -> RunFinished | None:
         """End what runs; return how the run ended, or None when it is only interrupted."""
         why = self._halt.why
+        if self._left:
+            await self._attempts.finish()
+            return None
         await self._attempts.end_all("the run was stopped")
         if isinstance(why, GatewayStopping):
             return None

@@ -7,14 +7,14 @@ the log says of it, continues where it ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from gateway.errors import Conflict, Retryable
 from gateway.runs.attempts import AdmitYield
-from gateway.runs.executor import Executor, RunOrder
+from gateway.runs.executor import Executors, RunOrder
 from gateway.runs.halt import CancelledByRequest, GatewayStopping
 from gateway.runs.run import Run
 from gateway.runs.teller import Observe
@@ -26,17 +26,17 @@ class RunSupervisor:
 
     def __init__(
         self,
-        executor_factory: Callable[[], Executor],
+        executors: Executors,
         settings: RunSettings,
         admit_yield: AdmitYield,
         observe: Observe,
     ) -> None:
-        """``executor_factory`` gives each run an executor of its own.
+        """``executors`` gives each run an executor of its own.
 
         ``admit_yield`` turns what a task yielded into approved nodes, or raises ``Rejected``; it
         is called in a thread. ``observe`` returns when an event is durable.
         """
-        self._executor_factory = executor_factory
+        self._executors = executors
         self._settings = settings
         self._admit_yield = admit_yield
         self._observe = observe
@@ -54,7 +54,7 @@ class RunSupervisor:
             raise Retryable("stopping", "the gateway is stopping", step="run")
         if order.launch_id in self._runs:
             raise Conflict("run_under_way", "the launch is running already", step="run")
-        executor = self._executor_factory()
+        executor = self._executors.executor()
         run = Run(order, executor, self._settings, self._admit_yield, self._observe)
         task = asyncio.create_task(
             run.carry(self._place(order.workspace)), name=f"run {order.launch_id}"
@@ -75,11 +75,15 @@ class RunSupervisor:
             await asyncio.wait([found[1]])
 
     async def close(self) -> None:
-        """End all processes and return; the runs have no end yet and can be recovered."""
+        """End all processes and return; the runs have no end yet and can be recovered.
+
+        Pods are left running.
+        """
         self._closed = True
         runs = list(self._runs.values())
         for run, _ in runs:
             run.stop(GatewayStopping())
+            run.leave()
         await asyncio.gather(*(task for _, task in runs))
 
     @asynccontextmanager

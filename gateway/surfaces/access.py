@@ -53,6 +53,16 @@ def demand_reviewer(policy: LoadedPolicy, principal: Principal) -> None:
         raise Forbidden("reviewers_only", f"only members of {REVIEWERS} can read the whole log")
 
 
+def demand_wide_control(policy: LoadedPolicy, principal: Principal) -> None:
+    """Raise ``Forbidden`` unless the principal may stop launches that are not its own."""
+    if not is_reviewer(policy, principal):
+        raise Forbidden(
+            "reviewers_only",
+            f"only members of {REVIEWERS}, with a client of their own, can stop all launches of "
+            "an account or a pipeline; your own launches you can stop one by one",
+        )
+
+
 def withheld(principal: Principal, record: LaunchRecord) -> bool:
     """Whether what the launch's tasks say may not flow to this reader.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from bed.api import Api, Object
 from bed.builds import program
+from bed.installation import Installation, installed
 from bed.lifecycle import find
 from bed.oracle import PolicyOracle
 from bed.places import ROOT, State
@@ -92,9 +93,23 @@ def fake_nodes(api: Api) -> None:
 
 
 @pytest.fixture
-def real_node(api: Api) -> None:
-    """A node with a kubelet and the image made from this machine's Python."""
+def real_node(api: Api) -> Iterator[None]:
+    """A node with a kubelet and the images made from this machine's Python.
+
+    As long as the test runs, pods that do not say where to go can only go there.
+    """
     require_nodes(api, "kubelet", "no real node: run --kubelet, see tests/cluster/README.md")
+    _let_pods_go_to(api, "kubelet")
+    yield
+    _let_pods_go_to(api, "kwok")
+
+
+def _let_pods_go_to(api: Api, kind: str) -> None:
+    for node in api.get("/api/v1/nodes")["items"]:
+        closed = node["metadata"]["labels"].get("type") != kind
+        api.merge(
+            f"/api/v1/nodes/{node['metadata']['name']}", {"spec": {"unschedulable": closed or None}}
+        )
 
 
 @pytest.fixture
@@ -107,6 +122,14 @@ def namespace(api: Api) -> Iterator[str]:
     api.when(accounts, lambda found: len(found["items"]) > 0)
     yield name
     api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def guarded(api: Api, cluster: dict[str, str]) -> Iterator[Installation]:
+    """``deploy/cluster`` as it is, installed under its own names for as long as tests need it."""
+    bed_is_ours = "SLUICE_CLUSTER_AUDIT_LOG" in cluster
+    with installed(api, Path(cluster["KUBECONFIG"]), ours=bed_is_ours) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 _NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+_LAUNCH_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _PARAMETER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 
@@ -47,6 +56,28 @@ class AnswerBody(Model):
     verdict: Literal["approve", "reject"]
     plan_digest: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
     comment: Annotated[StrictStr, Field(max_length=1000)] = ""
+
+
+class StopBody(Model):
+    """What to stop, and how: a launch, or all of an account or of a pipeline."""
+
+    kind: Literal["cut"] = Field(description="`cut`: take the network away first, then end tasks.")
+    launch_id: Annotated[StrictStr, Field(pattern=_LAUNCH_ID)] | None = None
+    principal: Annotated[StrictStr, Field(min_length=1, max_length=1000)] | None = Field(
+        None,
+        description="Account as `issuer#subject`, wherever it stands in a launch's actor chain.",
+        examples=["https://id.example#ada"],
+    )
+    pipeline: Annotated[StrictStr, Field(pattern=_NAME)] | None = None
+    reason: Annotated[StrictStr, Field(max_length=1000)] = Field(
+        "", description="Kept in the decision log."
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if sum(item is not None for item in (self.launch_id, self.principal, self.pipeline)) != 1:
+            raise ValueError("name exactly one of launch_id, principal and pipeline")
+        return self
 
 
 class ViolationView(Model):
@@ -160,6 +191,26 @@ class Launches(Model):
     """Newest first."""
 
     launches: list[LaunchView]
+
+
+class CutView(Model):
+    """What a cut did to one launch."""
+
+    launch_id: str
+    tasks: int = Field(description="How many tasks lost their network.")
+    seconds: float = Field(description="From the command to the last of them.")
+    state: str = Field(description="`unknown` while the store cannot be read.")
+    logged: bool = Field(description="`false`: kept in the gateway's journal, and logged later.")
+    note: str = Field("", description="What an operator should know besides.")
+
+
+class StopAnswer(Model):
+    """What was stopped: every task counted here has no network any more."""
+
+    kind: Literal["cut"]
+    launches: list[CutView]
+    seconds: float
+    warning: str = ""
 
 
 class ApprovalView(Model):

@@ -17,7 +17,7 @@ from gateway.launch import LaunchService
 from gateway.lifecycle.approval import Approval
 from gateway.lifecycle.parts import Parts
 from gateway.metrics import Metrics
-from gateway.surfaces.http import audit, launching, operating, problems, watching
+from gateway.surfaces.http import audit, launching, operating, problems, stopping, watching
 from gateway.surfaces.http.operating import DOCUMENT, OPERATING, Operating, document
 from gateway.surfaces.http.routes import APPROVAL, PARTS, SERVICE, Call, Route, bearer
 
@@ -25,6 +25,7 @@ _log = structlog.get_logger()
 ROUTES: Sequence[Route] = (
     *operating.ROUTES,
     *launching.ROUTES,
+    *stopping.ROUTES,
     *watching.ROUTES,
     *audit.ROUTES,
 )

@@ -19,6 +19,7 @@ import yaml
 
 from .api import Api, ApiError
 from .builds import crds, program
+from .image import PIPELINES_IMAGE, TASK_IMAGE
 from .parts import Layout, fake_node
 from .places import State
 from .processes import Child, running, wait_until
@@ -127,11 +128,18 @@ def _start(state: State, size: Size, stack: contextlib.ExitStack) -> list[Child]
         begin(name, command(programs[name]))
     for number in range(size.nodes):
         api.create(_NODES, fake_node(number))
+    more: dict[str, str] = {}
     if size.kubelet:
         node = RealNode(layout, state.machine / "node")
         begin("containerd", node.containerd())
-        wait_until("loading images", node.load_images, children, seconds=_START_SECONDS)
+        wait_until("containerd", node.listens, children, seconds=_START_SECONDS)
+        images = node.load_images()
         begin("kubelet", node.kubelet())
+        more = {
+            "SLUICE_CLUSTER_IMAGE": images[TASK_IMAGE],
+            "SLUICE_CLUSTER_PIPELINES_IMAGE": images[PIPELINES_IMAGE],
+            "SLUICE_CLUSTER_KUBELET": str(children[-1].process.pid),
+        }
     expected = size.nodes + size.kubelet
     wait_until(
         "readiness for pods",
@@ -139,12 +147,17 @@ def _start(state: State, size: Size, stack: contextlib.ExitStack) -> list[Child]
         children,
         seconds=_START_SECONDS,
     )
+    if (
+        size.kubelet
+    ):  # pods that do not care come to a fake node; tests of the real one turn that round
+        api.merge(f"{_NODES}/{RealNode.NAME}", {"spec": {"unschedulable": True}})
     state.announce(
         {
             "KUBECONFIG": str(state.kubeconfig),
             "SLUICE_CLUSTER_AUDIT_LOG": str(state.audit_log),
             "SLUICE_CLUSTER_LOGS": str(state.logs),
             "SLUICE_CLUSTER_ORACLE": str(programs["cilium-oracle"]),
+            **more,
         }
     )
     return children

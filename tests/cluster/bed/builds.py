@@ -53,6 +53,9 @@ KUBERNETES = GoModule(
     },
     upstream="k8s.io/kubernetes",
 )
+KUBECTL = GoModule(  # of its own: another line in KUBERNETES' go.mod would build all of it anew
+    "kubectl", {"kubectl": "k8s.io/kubernetes/cmd/kubectl"}, upstream="k8s.io/kubernetes"
+)
 KWOK = GoModule(
     "kwok",
     {"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
@@ -72,7 +75,9 @@ _DEBIAN = {
     "runc": Path("usr/sbin/runc"),
     "ptp": Path("usr/lib/cni/ptp"),
 }
-_MODULES = {name: module for module in (KUBERNETES, KWOK, CILIUM) for name in module.programs}
+_MODULES = {
+    name: module for module in (KUBERNETES, KUBECTL, KWOK, CILIUM) for name in module.programs
+}
 PROGRAMS = tuple(_MODULES)
 
 
@@ -151,7 +156,7 @@ def _flags(module: GoModule) -> list[str]:
         f"-X {package}.{key}={value}"
         for package in _VERSION_VARIABLES
         for key, value in values.items()
-        if module is KUBERNETES
+        if module.upstream == KUBERNETES.upstream
     ]
     return ["-trimpath", "-buildvcs=false", "-ldflags=" + " ".join(["-s", "-w", *variables])]
 

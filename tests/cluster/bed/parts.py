@@ -17,7 +17,7 @@ MANIFESTS = Path(__file__).parent / "manifests"
 
 # What pods need from the controller manager: their namespace's `default` service account (the API
 # server refuses a pod without one), its CA bundle, namespaces that really go away, owners' garbage
-# collected, and a node that went silent noticed.
+# collected, a node that went silent noticed, and a claim bound to the volume that was made for it.
 _CONTROLLERS = (
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
@@ -26,6 +26,9 @@ _CONTROLLERS = (
     "pod-garbage-collector-controller",
     "node-lifecycle-controller",
     "taint-eviction-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
 )
 _LEASE_SECONDS = 8  # a node that renews no lease for twice as long is not ready
 
@@ -157,6 +160,7 @@ class Layout:
                 service_account_private_key_file=self.tokens.key,
                 root_ca_file=self.authority.certificate,
                 node_monitor_period="2s",
+                pvclaimbinder_sync_period="1s",
                 node_monitor_grace_period=f"{2 * _LEASE_SECONDS}s",
                 leader_elect="false",
                 secure_port=0,

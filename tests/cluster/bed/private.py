@@ -36,6 +36,8 @@ _PARAMETERS = (
 )
 _GONE_SECONDS = 10
 NODE_ADDRESS = "10.99.0.1"  # on the loopback device: a kubelet refuses 127.0.0.1 as its node's
+SILENT_ADDRESS = "10.99.0.2"  # the node talks to it; what it sends to a pod is thrown away
+POD_RANGE = "10.88.0.0/24"
 
 
 def run_apart(command: Sequence[str]) -> int:
@@ -101,7 +103,9 @@ def settle(state: State) -> None:
     Writes to /var land in the state folder, writes to the kernel parameters in files there.
     """
     _do("ip", "link", "set", "lo", "up")
-    _do("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", "lo")
+    for address in (NODE_ADDRESS, SILENT_ADDRESS):
+        _do("ip", "address", "add", f"{address}/32", "dev", "lo")
+    _do("ip", "rule", "add", "blackhole", "from", SILENT_ADDRESS, "to", POD_RANGE)
     hierarchies = [name for name in _HIERARCHIES if (_CGROUPS / name).is_dir()]
     _do("umount", "--recursive", str(_CGROUPS))
     _do("mount", "-t", "tmpfs", "tmpfs", str(_CGROUPS))

@@ -5,7 +5,7 @@ What is special here and why:
 - ``oomScoreAdj: 0`` and ``restrict_oom_score_adj``: lowering it needs CAP_SYS_RESOURCE, which a
   container or a small virtual machine often lacks, and then runc says no more than "can't get final
   child's PID from pipe: EOF".
-- No iptables: pods get a point-to-point link and no route further than the node.
+- No iptables: pods get a point-to-point link, and no route further than the node's addresses.
 - ``clusterDNS`` names a server that nobody runs, so that pods have a cluster's resolv.conf.
 """
 
@@ -22,9 +22,7 @@ from .builds import debian_program, program
 from .image import PAUSE_IMAGE, write_images
 from .parts import Layout, free_port
 from .places import BedError
-from .private import NODE_ADDRESS
-
-_POD_RANGE = "10.88.0.0/24"
+from .private import NODE_ADDRESS, POD_RANGE, SILENT_ADDRESS
 
 
 @dataclass(frozen=True)
@@ -88,18 +86,21 @@ BinaryName = "{debian_program("runc")}"
         return {
             "type": "host-local",
             "dataDir": str(self.folder / "addresses"),
-            "ranges": [[{"subnet": _POD_RANGE}]],
+            "ranges": [[{"subnet": POD_RANGE}]],
+            "routes": [{"dst": f"{address}/32"} for address in (NODE_ADDRESS, SILENT_ADDRESS)],
         }
 
-    def load_images(self) -> bool:
-        """Make the images and hand them to containerd; False while it does not listen yet.
+    def listens(self) -> bool:
+        """Whether containerd takes requests."""
+        return self._socket.exists()
 
-        Raises BedError when it does not take them.
+    def load_images(self) -> dict[str, str]:
+        """Make the images and hand them to containerd; return their names by digest.
+
+        The keys are the names with a tag. Raises BedError when it does not take them.
         """
-        if not self._socket.exists():
-            return False
         archive = self.folder / "images.tar"
-        write_images(archive, ["luigi"])
+        names = write_images(archive)
         ctr = debian_program("containerd").with_name("ctr")
         done = subprocess.run(
             [ctr, f"--address={self._socket}", "--namespace=k8s.io", "images", "import", archive],
@@ -110,7 +111,7 @@ BinaryName = "{debian_program("runc")}"
         archive.unlink()
         if done.returncode != 0:
             raise BedError(f"containerd did not take the images: {done.stderr}")
-        return True
+        return names
 
     def kubelet(self) -> list[str]:
         """Write the kubelet's configuration and return its command line."""

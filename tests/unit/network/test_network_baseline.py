@@ -9,15 +9,16 @@ import pytest
 
 from gateway.errors import IntegrityViolation, Misconfigured
 from gateway.network.addresses import METADATA
-from gateway.network.baseline import INIT_DENY_EXPLANATION, baseline, init_deny
+from gateway.network.baseline import INIT_DENY_EXPLANATION, baseline, cut_deny, deny_all, init_deny
 from gateway.network.dns import FLAVOURS, flavour
-from gateway.network.sites import Site
+from gateway.network.sites import Site, site_of
 from gateway.network.validate import check_policy
+from gateway.settings import ClusterSettings
 
 
 def test_network_baseline_denies_all_and_metadata_above_all() -> None:
     """Every pod of the namespace, both directions, and the clouds' metadata whatever else says."""
-    (manifest,) = baseline("tasks")
+    manifest, _ = baseline("tasks")
     spec: Any = manifest["spec"]
     assert manifest["metadata"] == {
         "name": "sluice-baseline",
@@ -59,10 +60,55 @@ def test_network_resolvers_are_never_denied() -> None:
 )
 def test_network_changed_baseline_is_refused(key: str, value: Any) -> None:
     """The grammar holds the baseline as narrowly as profiles."""
-    (manifest,) = baseline("tasks")
+    manifest = deny_all("tasks")
     spec: Any = manifest["spec"]
     with pytest.raises(IntegrityViolation):
         check_policy({**manifest, "spec": {**spec, key: value}})
+
+
+def test_network_cut_denies_explicitly() -> None:
+    """Nothing that anybody allows reaches past it: denials win, in both directions."""
+    spec: Any = cut_deny("tasks")["spec"]
+    assert spec["endpointSelector"] == {"matchLabels": {"sluice/profile": "cut"}}
+    assert spec["ingressDeny"] == [{"fromEntities": ["all"]}]
+    assert spec["egressDeny"] == [{"toEntities": ["all"]}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("endpointSelector", {}),
+        ("endpointSelector", {"matchLabels": {"sluice/profile": "p-" + "0" * 32}}),
+        ("egress", [{"toEntities": ["kube-apiserver"]}]),
+        ("ingress", []),
+        ("ingressDeny", [{"fromEntities": ["world"]}]),
+        ("egressDeny", [{}]),
+        ("egressDeny", [{"toEntities": ["all"], "toPorts": [{"ports": [{"port": "1"}]}]}]),
+        ("enableDefaultDeny", {"egress": False}),
+    ],
+)
+def test_network_changed_cut_is_refused(key: str, value: Any) -> None:
+    """The grammar knows the denial of a cut pod in one form only."""
+    manifest = cut_deny("tasks")
+    spec: Any = manifest["spec"]
+    with pytest.raises(IntegrityViolation):
+        check_policy({**manifest, "spec": {**spec, key: value}})
+
+
+def test_network_cut_may_not_be_called_otherwise() -> None:
+    """A profile's policy under the name of the cut, or the other way round, is refused."""
+    manifest = cut_deny("tasks")
+    metadata: Any = manifest["metadata"]
+    with pytest.raises(IntegrityViolation):
+        check_policy({**manifest, "metadata": {**metadata, "name": "sluice-baseline"}})
+    with pytest.raises(IntegrityViolation):
+        check_policy({**manifest, "metadata": {**metadata, "name": "sluice-cut-2"}})
+
+
+def test_network_site_of_settings() -> None:
+    """The namespace and the DNS flavour that an installation names are where profiles hold."""
+    site = site_of(ClusterSettings(namespace="tasks", dns="openshift"))
+    assert (site.namespace, site.dns.port) == ("tasks", 5353)
 
 
 def test_network_init_deny_is_clusterwide_and_explained() -> None:

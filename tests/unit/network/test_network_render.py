@@ -68,15 +68,16 @@ async def test_network_render_plan(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 async def test_network_render_baseline(capsys: pytest.CaptureFixture[str]) -> None:
-    """With ``--baseline`` the namespace's own policy comes first, in the namespace asked for."""
+    """With ``--baseline`` the namespace's own policies come first, in the namespace asked for."""
     assert await run(baseline=True, namespace="tasks", dns="openshift", destination=["crm"]) == 0
-    first, second = yaml.safe_load_all(capsys.readouterr().out)
+    first, cut, second = yaml.safe_load_all(capsys.readouterr().out)
     assert first["metadata"] | {"labels": None} == {
         "name": "sluice-baseline",
         "namespace": "tasks",
         "labels": None,
     }
-    assert second["metadata"]["namespace"] == "tasks"
+    assert cut["metadata"]["name"] == "sluice-cut"
+    assert {found["metadata"]["namespace"] for found in (first, cut, second)} == {"tasks"}
     assert second["spec"]["egress"][0]["toPorts"][0]["ports"][0]["port"] == "5353"
 
 

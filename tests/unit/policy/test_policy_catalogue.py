@@ -6,7 +6,7 @@ import pytest
 from policy_kit import ISSUER, files, findings_of
 
 from gateway.policy.catalogue import parse_data
-from gateway.policy.data import PolicyData
+from gateway.policy.data import PolicyData, PortRange
 
 DESTINATION = (
     "  title: T\n  kind: {kind}\n  host: '{host}'\n  ports: {ports}\n  protocol: https\n"
@@ -22,10 +22,13 @@ def destination(
     tenancy: str = "internal",
     emits: str = "[public]",
     accepts: str = "[public]",
+    more: str = "",
 ) -> str:
-    """Return one entry of destinations.yaml."""
+    """Return one entry of destinations.yaml, with a further line."""
     fields = {"host": host, "kind": kind, "ports": ports, "tenancy": tenancy}
-    return f"{name}:\n" + DESTINATION.format(**fields, emits=emits, accepts=accepts)
+    text = f"{name}:\n" + DESTINATION.format(**fields, emits=emits, accepts=accepts)
+    text = text if host else text.replace("  host: ''\n", "")
+    return text + (f"  {more}\n" if more else "")
 
 
 def data(**overrides: str | None) -> PolicyData:
@@ -52,7 +55,7 @@ def test_policy_catalogue_the_sample_is_sound() -> None:
     assert findings_of(files()) == ()
     assert found.pipelines["report"].destinations == ("lake",)
     assert found.pipelines["report"].shown == {"day"}
-    assert found.destinations["lake"].port == 443
+    assert found.destinations["lake"].ports == (PortRange(443, 443),)
     assert found.limits.tiers["high"].ask_people
 
 
@@ -65,7 +68,7 @@ def test_policy_catalogue_the_sample_is_sound() -> None:
         ("launchers: [analysts]", "launchers: [analists]", "pipelines.yaml:9: no group is called"),
         ("[lake]", "[lake, leak]", "pipelines.yaml:10: no destination is called 'leak'; did you"),
         ("examples/report", "../report", "data/pipelines.yaml:4: '../report' does not match"),
-        ("examples/report", "/etc", "data/pipelines.yaml:4: '/etc' does not match"),
+        ("examples/report", "a//b", "data/pipelines.yaml:4: 'a//b' does not match"),
         ("shown: true", "shown: yes", "data/pipelines.yaml:12: 'yes' is not of type 'boolean'"),
         ("shown: true", "shown: true, choices: [a]", "type `choice` and `choices` go together"),
         ("report:\n", "Report:\n", "'Report' does not match"),
@@ -110,6 +113,20 @@ def test_policy_catalogue_a_pattern_is_matched_to_the_end() -> None:
         (destination("d", host="*a.example"), "not a DNS name"),
         (destination("d", ports="[0]"), "less than the minimum"),
         (destination("d", ports="[443, 443]"), "non-unique"),
+        (destination("d", ports="[web]"), "'web' is none of the allowed forms"),
+        (destination("d", ports="[{port: 1}]"), "needs endPort"),
+        (destination("d", ports="[{port: 1, endport: 2}]"), "did you mean 'endPort'?"),
+        (destination("d", ports="[{port: x, endPort: 2}]"), "'x' is not of type 'integer'"),
+        (destination("d", ports="[{port: 2, endPort: 1}]"), "endPort is below port"),
+        (destination("d", host=""), "needs host, as kind is fqdn"),
+        (destination("d", kind="kube-apiserver"), "kind kube-apiserver has no host"),
+        (destination("d", more="except: [10.0.0.1]"), "goes with kind cidr alone"),
+        (
+            destination("d", "10.0.0.0/8", "cidr", more="except: [10.0.0.300]"),
+            "neither an address nor a range",
+        ),
+        (destination("d", more="exept: [10.0.0.1]"), "did you mean 'except'?"),
+        (destination("d", more="server_names: []"), "non-empty"),
         (destination("d", emits="[]", accepts="[]"), "non-empty"),
     ],
 )
@@ -121,29 +138,92 @@ def test_policy_catalogue_destinations_cannot_launder_data(entry: str, expected:
     assert all(item.startswith("data/destinations.yaml:") for item in found)
 
 
+def cidr(host: str, *holes: str, ports: str = "[443]") -> str:
+    """Return a range without holes."""
+    more = f"except: [{', '.join(holes)}]" if holes else ""
+    return destination("NAME", host, "cidr", ports, more=more)
+
+
+def fqdn(host: str, *server_names: str, ports: str = "[443]") -> str:
+    """Return a host, of which TLS connections may have to ask for a name."""
+    more = f"server_names: [{', '.join(server_names)}]" if server_names else ""
+    return destination("NAME", host, ports=ports, more=more)
+
+
+def service(host: str, ports: str = "[443]") -> str:
+    """Return a Service."""
+    return destination("NAME", host, "service", ports)
+
+
+def api_server(ports: str = "[443]") -> str:
+    """Return the cluster's API server."""
+    return destination("NAME", "", "kube-apiserver", ports)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "same"),
     [
-        (("fqdn", "a.test", "[443]"), ("fqdn", "A.test.", "[443, 80]"), True),
-        (("fqdn", "a.test", "[443]"), ("fqdn", "*.test", "[443]"), True),
-        (("fqdn", "*.b.test", "[443]"), ("fqdn", "*.test", "[443]"), True),
-        (("cidr", "10.0.0.0/8", "[443]"), ("cidr", "10.1.2.3", "[443]"), True),
-        (("fqdn", "a.test", "[443]"), ("fqdn", "a.test", "[80]"), False),
-        (("fqdn", "a.test", "[443]"), ("fqdn", "ba.test", "[443]"), False),
-        (("fqdn", "test", "[443]"), ("fqdn", "*.test", "[443]"), False),
-        (("cidr", "10.0.0.0/8", "[443]"), ("cidr", "11.0.0.1", "[443]"), False),
+        (fqdn("a.test"), fqdn("A.test.", ports="[443, 80]"), True),
+        (fqdn("a.test"), fqdn("*.test"), True),
+        (fqdn("*.b.test"), fqdn("*.test"), True),
+        (fqdn("a.test"), fqdn("a.test", ports="[80]"), False),
+        (fqdn("a.test"), fqdn("ba.test"), False),
+        (fqdn("test"), fqdn("*.test"), False),
+        (fqdn("a.test"), fqdn("a.test", ports="[{port: 80, endPort: 443}]"), True),
+        (fqdn("a.test"), fqdn("a.test", ports="[{port: 444, endPort: 65535}]"), False),
+        (fqdn("a.test", "b.test"), fqdn("b.test"), True),
+        (fqdn("a.test", "c.test"), fqdn("b.test", "c.test"), True),
+        (fqdn("a.test", "b.test"), fqdn("a.test", "c.test"), True),
+        (fqdn("a.test", "b.test"), fqdn("c.test"), False),
+        (cidr("10.0.0.0/8"), cidr("10.1.2.3"), True),
+        (cidr("10.0.0.0/8"), cidr("11.0.0.1"), False),
+        (cidr("10.0.0.0/8", "10.1.0.0/16"), cidr("10.1.2.3"), False),
+        (cidr("10.0.0.0/8", "10.1.2.0/24"), cidr("10.1.0.0/16"), True),
+        (cidr("10.0.0.0/8", "10.1.0.0/17"), cidr("10.1.0.0/16", "10.1.128.0/17"), False),
+        (cidr("10.0.0.0/8", "10.1.0.0/17"), cidr("10.1.0.0/16", "10.1.128.0/18"), True),
+        (cidr("fd00::/8"), cidr("10.0.0.0/8"), False),
+        (service("a/b"), service("a/b", ports="[80]"), True),
+        (service("a/b"), service("c/b"), False),
+        (api_server(), api_server("[{port: 1, endPort: 500}]"), True),
+        (api_server(), api_server("[6443]"), False),
+        (api_server(), cidr("10.0.0.0/8"), False),
     ],
 )
 def test_policy_catalogue_one_address_emits_one_set_of_classes(
-    first: tuple[str, str, str], second: tuple[str, str, str], *, same: bool
+    first: str, second: str, *, same: bool
 ) -> None:
     """Two names for one place are no way around its classes."""
     base = files()["data/destinations.yaml"].decode()
-    text = base + destination("one", first[1], first[0], first[2], emits="[secret]", accepts="[]")
-    text += destination("two", second[1], second[0], second[2], accepts="[]")
+    secret = first.replace("emits: [public]\n  accepts: [public]", "emits: [secret]\n  accepts: []")
+    text = base + secret.replace("NAME", "one") + second.replace("NAME", "two")
     found = data(data__destinations__yaml=text).destinations
     assert found["two"].emits == (("public", "secret") if same else ("public",))
     assert found["one"].emits == (("public", "secret") if same else ("secret",))
+
+
+def test_policy_catalogue_rules_see_every_field_of_a_destination() -> None:
+    """What the packet filter is given is what policy was asked about, in one form."""
+    text = files()["data/destinations.yaml"].decode()
+    ports = "[443, {port: 8000, endPort: 8080}]"
+    text += cidr("10.0.0.0/8", "10.1.0.0/16", ports=ports).replace("NAME", "d")
+    text += "  server_names: [b.test, a.test]\n" + api_server().replace("NAME", "e")
+    found = data(data__destinations__yaml=text).destinations
+    assert found["d"].to_json() == {
+        "name": "d",
+        "known": True,
+        "title": "T",
+        "kind": "cidr",
+        "host": "10.0.0.0/8",
+        "except": ["10.1.0.0/16"],
+        "ports": [{"port": 443, "endPort": 443}, {"port": 8000, "endPort": 8080}],
+        "protocol": "https",
+        "server_names": ["b.test", "a.test"],
+        "tenancy": "internal",
+        "emits": ["public"],
+        "accepts": ["public"],
+        "agents": False,
+    }
+    assert found["e"].to_json()["host"] is None
 
 
 def test_policy_catalogue_one_account_belongs_to_one_person() -> None:

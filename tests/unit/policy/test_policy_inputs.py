@@ -36,7 +36,7 @@ def facts(tasks: TaskGraph | None, who: Principal = CHAIN) -> dict[str, Any]:
     return policy_input(
         DATA,
         who,
-        LaunchRequest("report", {"day": "2026-11-22", "key": "secret"}, "because"),
+        LaunchRequest("report", {"day": "2026-11-22", "key": "hush hush"}, "because"),
         parameters={"day": "2026-11-22", "key": "hmac-sha256:ab"},
         history=HISTORY,
         now=NOW,
@@ -109,9 +109,9 @@ def test_policy_inputs_count_what_may_be_yielded() -> None:
 
 def test_policy_inputs_never_hold_what_is_masked() -> None:
     """Clear values that the catalogue does not show reach no rule, at admission neither."""
-    assert "secret" not in json.dumps(facts(GRAPH))
+    assert "hush hush" not in json.dumps(facts(GRAPH))
     pipeline = DATA.pipelines["report"]
-    shown = shown_parameters(pipeline, {"day": "1", "key": "secret", "unheard": "of"})
+    shown = shown_parameters(pipeline, {"day": "1", "key": "hush hush", "unheard": "of"})
     assert shown == {"day": "1", "key": "hidden", "unheard": "hidden"}
 
 

@@ -63,7 +63,12 @@ input.request.parameters.any_name_at_all
 input.request.tasks > 3
 input.pipeline.standing_approval.until > input.time
 input.history.approved_code_digests[0] == input.pipeline.code_digest
-some d in input.task.destinations; d.ports[_] == 443; d.tenancy == "shared"
+some d in input.task.destinations; d.ports[_].endPort == 443; d.tenancy == "shared"
+some d in input.task.destinations; "10.0.0.0/8" in d.except
+input.task.destinations[_].kind == "kube-apiserver"
+is_null(input.pipeline.image); input.pipeline.standing_approval == null
+input.pipeline.pod.millicores > 500; input.pipeline.pod.secrets[_].env == "X"
+some v in input.pipeline.pod.volumes; "personal" in v.classes
 input.task.resources.anything > 3
 data.pipelines[input.pipeline.name].workspace.keep
 data.limits.tiers[input.pipeline.tier].max_tasks > 2
@@ -101,7 +106,7 @@ deny contains {"rule": "v"} if { x := {k: v | some k, v in input.task.parameters
 
 deny contains {"rule": "u"} if {
 	some x in input.task.destinations
-	y := [z | some z in x.ports; z > 1]
+	y := [z.port | some z in x.ports; z.endPort > 1]
 	count(y) > 2
 	every q in y { q > count(x.accepts) }
 	not x.known

@@ -1,0 +1,294 @@
+"""Runs each attempt in a pod of its own, whose network profile was in force before it.
+
+The pod gets exactly its task and gives back a message of at most 4,096 bytes. Its name is made of
+launch, task and attempt, so the same attempt is the same pod, whoever asks: after a restart it is
+adopted. It is deleted only when its outcome is on record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gateway.canonical import Json
+from gateway.cluster.delivery import Deliveries
+from gateway.cluster.ending import PodEnd
+from gateway.cluster.marks import (
+    DECISION_ID,
+    LAUNCH_ID,
+    PLAN_DIGEST,
+    PROBE,
+    TASK,
+    pod_name,
+)
+from gateway.cluster.message import MessageError, known_for, parse_probe, parse_run
+from gateway.cluster.patience import Patience
+from gateway.cluster.pods import PodOrder, PodShape
+from gateway.cluster.running import LeftRunning, Pods
+from gateway.errors import Misconfigured, Retryable
+from gateway.runs.executor import Assignment, Cut, Outcome, PodPlan, Progress, RunOrder
+from gateway.runs.halt import StoppedError
+from gateway.runs.report import named
+from gateway.settings import ClusterSettings, RunSettings, SandboxSettings
+
+_LAYERS: Mapping[str, Json] = {
+    "pod": True,
+    "read_only_root": True,
+    "no_privilege_escalation": True,
+    "seccomp_runtime_default": True,
+    "no_service_account_token": True,
+    "network_profile": True,
+}
+_PROBE_NUMBERS = 10**9
+
+
+class KubernetesExecutor:
+    """The pods of one run."""
+
+    enforcement = "cilium"
+    warning = ""
+    adopts = True
+
+    def __init__(
+        self,
+        pods: Pods,
+        deliveries: Deliveries,
+        cluster: ClusterSettings,
+        runs: RunSettings,
+        sandbox: SandboxSettings,
+    ) -> None:
+        """``pods`` and ``deliveries`` are shared by all runs."""
+        self._pods = pods
+        self._deliveries = deliveries
+        self._cluster = cluster
+        self._runs = runs
+        self._sandbox = sandbox
+        self._order: RunOrder | None = None
+        self._shape: PodShape | None = None
+        self._left = False
+        self._closed = False
+        self._ended: set[tuple[str, int]] = set()  # attempts that may not begin any more
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def layers(self) -> Mapping[str, Json]:
+        """What stands between a task and its node."""
+        return {**_LAYERS, "canary": bool(self._shape and self._shape.canary)}
+
+    async def prepare(self, order: RunOrder) -> None:
+        """Bring code and entry point to the cluster, and end old questions of this launch."""
+        plan = _plan(order)
+        (order.scratch / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        tree = None if plan.folder else order.code_path
+        shape = await Patience(self._cluster.patience_seconds, step="run").call(
+            lambda: self._deliveries.shape(plan.image, tree, cpu=plan.cpu, memory=plan.memory)
+        )
+        claim = self._cluster.workspace_claim
+        self._shape = replace(
+            shape,
+            workspace=(claim, plan.workspace) if claim else None,
+            variables=plan.variables,
+            volumes=plan.volumes,
+        )
+        self._order = order
+        await self._pods.clear(name for name, task in self._mine() if task == PROBE)
+
+    async def probe(self, tasks: Sequence[Assignment]) -> Mapping[str, bool | str]:
+        """Ask ``complete()``, in one pod for each profile."""
+        plan = _plan(self._order)
+        by_profile: defaultdict[str, list[Assignment]] = defaultdict(list)
+        for task in tasks:
+            by_profile[plan.profiles[task.node.egress]].append(task)
+        answers: dict[str, bool | str] = {}
+        asked = (self._probe(profile, some) for profile, some in by_profile.items())
+        for said in await asyncio.gather(*asked):
+            answers.update(said)
+        return answers
+
+    async def run(
+        self,
+        task: Assignment,
+        attempt: int,
+        report: Callable[[Progress], None],  # noqa: ARG002 -- a pod has no way to say it
+    ) -> Outcome:
+        """Run one attempt to its end, after the end of any earlier one of the same task."""
+        key = task.node.key
+        async with self._one_at_a_time[key]:
+            if self._closed or (key, attempt) in self._ended:
+                return Outcome("FAILED", "it was ended before it began")
+            known, families = known_for(task.graph, key)
+            nodes = task.graph.nodes
+            payload: dict[str, Json] = {
+                "mode": "run",
+                "node": task.to_json(),
+                "known": [nodes[item].task_id for item in known],
+                "families": [
+                    [nodes[item].module, nodes[item].family, list(nodes[item].egress)]
+                    for item in families
+                ],
+            }
+            masked = key in task.graph.sealed or bool(families)  # what it yields may be
+            order = self._pod(key, attempt, task.node.egress, payload, masked=masked)
+            end = await self._end(order, f"{key}.{attempt}")
+            if end.failure and not end.message:
+                return Outcome("FAILED", end.failure)
+            try:
+                said = parse_run(end.message, task.graph, known, families)
+            except MessageError as error:
+                return Outcome("FAILED", end.failure or str(error))
+            if end.failure and said.status != "FAILED":
+                return Outcome("FAILED", end.failure)
+            return Outcome(said.status, said.explanation, said.outputs, said.yields)
+
+    async def kill(self, key: str, attempt: int) -> None:
+        """Delete the attempt's pod; ``run`` returns when it is gone, and begins none after."""
+        self._ended.add((key, attempt))
+        await self._pods.stop(self._name(key, attempt), "it was ended")
+
+    def settled(self, key: str, attempt: int) -> None:
+        """Delete the pod, whose outcome is on record."""
+        self._pods.discard(self._name(key, attempt))
+
+    def leave(self) -> None:
+        """Let the pods live: the next gateway adopts them."""
+        self._left = True
+        if self._order is not None:
+            self._pods.leave(self._order.launch_id)
+
+    async def close(self) -> None:
+        """Delete all pods of the launch and return when none is left, unless they were left."""
+        self._closed = True
+        if self._order is not None and not self._left:
+            await self._pods.clear(name for name, _ in self._mine())
+
+    # --- pods -----------------------------------------------------------------------------------
+
+    async def _probe(self, profile: str, tasks: list[Assignment]) -> dict[str, bool | str]:
+        """Ask in one pod; where the pod fails, and not the tasks, again as Luigi would."""
+        for _ in range(self._runs.retry_count - 1):
+            answers, failed = await self._ask(profile, tasks)
+            if not failed:
+                return answers
+            await asyncio.sleep(self._runs.retry_delay_seconds)
+        return (await self._ask(profile, tasks))[0]
+
+    async def _ask(
+        self, profile: str, tasks: list[Assignment]
+    ) -> tuple[dict[str, bool | str], bool]:
+        """Return what each task answered, and whether nobody could be asked at all."""
+        keys = [task.node.key for task in tasks]
+        number = secrets.randbelow(_PROBE_NUMBERS)
+        payload: dict[str, Json] = {"mode": "probe", "nodes": [task.to_json() for task in tasks]}
+        masked = any(task.node.key in task.graph.sealed for task in tasks)
+        order = self._pod(PROBE, number, tasks[0].node.egress, payload, masked=masked)
+        end = await self._end(replace(order, profile=profile), f"{PROBE}.{number}")
+        self._pods.discard(order.name)
+        try:
+            return named(keys, parse_probe(end.message, len(keys))), False
+        except MessageError as error:
+            return named(keys, [end.failure or str(error)] * len(keys)), bool(end.failure)
+
+    def _pod(
+        self,
+        task: str,
+        attempt: int,
+        egress: tuple[str, ...],
+        payload: Mapping[str, Json],
+        *,
+        masked: bool,
+    ) -> PodOrder:
+        order, shape = self._order, self._shape
+        plan = _plan(order)
+        if order is None or shape is None:
+            raise Retryable("run_not_prepared", "the run is not ready, or has ended", step="run")
+        return PodOrder(
+            name=pod_name(order.launch_id, task, attempt),
+            profile=plan.profiles[egress],
+            annotations={
+                LAUNCH_ID: order.launch_id,
+                TASK: task,
+                DECISION_ID: plan.decision_id,
+                PLAN_DIGEST: plan.plan_digest,
+            },
+            shape=shape,
+            payload={
+                "v": 1,
+                "module": order.module,
+                "code_digest": order.code_digest,
+                "image": plan.image if plan.folder else None,
+                "tree": plan.folder,
+                "workdir": "/workspace",
+                "max_nodes": self._sandbox.max_nodes,
+                "max_edges": self._sandbox.max_edges,
+                **payload,
+            },
+            masked=masked,
+        )
+
+    async def _end(self, order: PodOrder, log: str) -> PodEnd:
+        """Return how the pod ended, with its log on file."""
+        try:
+            end = await self._pods.run(order)
+        except LeftRunning as left:
+            raise StoppedError from left
+        if end.ran and self._order is not None:
+            data = await self._pods.log(order.name, self._runs.keep_log_bytes)
+            await asyncio.to_thread(_keep, self._order.scratch / "logs" / f"{log}.log", data)
+        return end
+
+    def _name(self, key: str, attempt: int) -> str:
+        return pod_name(self._order.launch_id if self._order else "", key, attempt)
+
+    def _mine(self) -> list[tuple[str, str]]:
+        """Return name and task of each pod of this launch that the cluster shows."""
+        return _of_launch(self._pods, self._order.launch_id) if self._order else []
+
+
+class KubernetesExecutors:
+    """Makes executors that share one cluster."""
+
+    adopts = True
+
+    def __init__(self, pods: Pods, make: Callable[[], KubernetesExecutor]) -> None:
+        """``make`` gives an executor that uses ``pods``."""
+        self._pods = pods
+        self._make = make
+
+    def executor(self) -> KubernetesExecutor:
+        """Return a new one."""
+        return self._make()
+
+    async def clear(self, launch_id: str) -> None:
+        """Delete the launch's pods, and return when none is left."""
+        await self._pods.clear(name for name, _ in _of_launch(self._pods, launch_id))
+
+    async def cut(self, launch_id: str) -> Cut:
+        """Relabel the launch's pods so that everything is denied to them; no other pod comes."""
+        began = time.monotonic()
+        severed = await self._pods.cut(launch_id.replace("-", ""))
+        return Cut(severed.pods, time.monotonic() - began, severed.left, severed.why)
+
+
+def _plan(order: RunOrder | None) -> PodPlan:
+    if order is None or order.pods is None:
+        raise Misconfigured("no_pod_plan", "the run was not planned for a cluster", step="run")
+    return order.pods
+
+
+def _of_launch(pods: Pods, launch_id: str) -> list[tuple[str, str]]:
+    found = []
+    for name, pod in pods.seen.items():
+        notes = pod["metadata"].get("annotations") or {}
+        if notes.get(LAUNCH_ID) == launch_id:
+            found.append((name, str(notes.get(TASK))))
+    return found
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)

@@ -191,7 +191,7 @@ async def _watch_cluster(
     await cluster.binder.retain({record.id for record in active})
     guarding = cluster.guarding(parts)
     await guarding.at_start()
-    reconciliation = Reconciliation(parts, cluster.pods, execution.under_way)
+    reconciliation = Reconciliation(parts, cluster.pods, execution.under_way, cluster.resolver.asks)
     for name, run in (("guarding", guarding.run), ("reconciliation", reconciliation.run)):
         stack.push_async_callback(_cancel, asyncio.create_task(run(), name=name))
     return {

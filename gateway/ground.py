@@ -45,14 +45,17 @@ class Cluster:
 
     def executors(self, settings: Settings) -> Executors:
         """Return what makes pods of runs."""
-        make = partial(
-            KubernetesExecutor,
-            self.pods,
-            self.deliveries,
-            settings.cluster,
-            settings.runs,
-            settings.sandbox,
-        )
+
+        def make(launch_id: str) -> KubernetesExecutor:
+            return KubernetesExecutor(
+                launch_id,
+                self.pods,
+                self.deliveries,
+                settings.cluster,
+                settings.runs,
+                settings.sandbox,
+            )
+
         return KubernetesExecutors(self.pods, make)
 
     def guarding(self, parts: Parts) -> Guarding:
@@ -81,6 +84,12 @@ async def find_cluster(
             "in production the runner and the binder are accounts of their own: set "
             "cluster.runner_token and cluster.binder_token (deploy/)",
             field="cluster.runner_token",
+        )
+    if cluster.canary and not cluster.image:
+        raise Misconfigured(
+            "canary_without_image",
+            "the canary is tried by the installation's own image: set cluster.image",
+            field="cluster.image",
         )
     await database.schema(profile_rows.SCHEMA)
     runner = await ClusterClient.open(cluster.kubeconfig, cluster.runner_token)

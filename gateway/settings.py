@@ -173,7 +173,7 @@ class ClusterSettings(Section):
     pull_seconds: float = Field(
         60.0, ge=0, description="Until a pod whose image cannot be had has failed."
     )
-    stop_seconds: int = Field(2, ge=0, description="Between SIGTERM and SIGKILL of a pod.")
+    stop_seconds: int = Field(2, ge=1, description="Between SIGTERM and SIGKILL of a pod.")
     longest_seconds: int = Field(
         86_400, ge=60, description="Until the cluster itself ends a pod, should nobody else."
     )

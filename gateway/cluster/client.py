@@ -27,8 +27,10 @@ Object = dict[str, Any]
 
 _TOKEN_LIVES = 60.0  # seconds for which a token's file is not read again
 _CONNECTIONS = 64
+_SILENCE = 150.0  # seconds of a watch; a bookmark comes each minute
+_LONGEST_EVENT = 8_000_000  # bytes; etcd keeps objects below 1.5 MB, and JSON is longer
 _LONGEST = 16_000_000  # bytes of one answer; a list of 1,000 pods has some 8 MB
-_OK, _CONFLICT, _GONE, _TOO_MANY, _BROKEN = 400, 409, 410, 429, 500
+_OK, _UNKNOWN_USER, _CONFLICT, _GONE, _TOO_MANY, _BROKEN = 400, 401, 409, 410, 429, 500
 _DRY_RUN = {"dryRun": "All"}
 _STRICT = {"fieldValidation": "Strict"}
 APPLY = "application/apply-patch+yaml"
@@ -179,11 +181,13 @@ class ClusterClient:
             "timeoutSeconds": str(seconds),
         }
         async with _translated():
-            response = await self._send("GET", path, query, None, "application/json", seconds + 30)
+            response = await self._send(
+                "GET", path, query, None, "application/json", seconds + 30, silence=_SILENCE
+            )
             try:
                 if response.status >= _OK:
                     raise _expired(_refusal(response.status, await response.content.read(_LONGEST)))
-                async for line in response.content:
+                async for line in _lines(response.content):
                     event = _parsed(line)
                     kind, found = str(event.get("type")), event.get("object") or {}
                     if kind == "ERROR":
@@ -216,6 +220,7 @@ class ClusterClient:
         body: Mapping[str, Any] | None,
         content: str,
         seconds: float = 30.0,
+        silence: float | None = None,
     ) -> aiohttp.ClientResponse:
         self.requests += 1
         configuration = self._client.configuration
@@ -228,9 +233,11 @@ class ClusterClient:
             url,
             headers=headers,
             body=body,
-            _request_timeout=aiohttp.ClientTimeout(total=seconds, connect=10),
+            _request_timeout=aiohttp.ClientTimeout(total=seconds, connect=10, sock_read=silence),
         )
         response: aiohttp.ClientResponse = answer.response
+        if response.status == _UNKNOWN_USER:
+            self._token_read = -_TOKEN_LIVES  # it may have been rotated: read it again
         return response
 
     async def _login(self) -> str | None:
@@ -265,6 +272,19 @@ class _translated:  # noqa: N801 -- used as a statement
             ) from error
 
 
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield whole lines; aiohttp's own reader gives up on lines of 128 KiB."""
+    rest = bytearray()
+    async for chunk in content.iter_any():
+        rest += chunk
+        *lines, last = rest.split(b"\n")
+        rest = bytearray(last)
+        for line in lines:
+            yield bytes(line)
+        if len(rest) > _LONGEST_EVENT:
+            raise ClusterAway("cluster_away", "an event of the cluster is too long")
+
+
 def _query(base: Mapping[str, str], *, dry_run: bool) -> dict[str, str]:
     return {**base, **(_DRY_RUN if dry_run else {})}
 
@@ -287,6 +307,13 @@ def _refusal(status: int, data: bytes) -> GatewayError:
     except (ValueError, AttributeError, RecursionError):
         reason, message = "", data[:500].decode(errors="replace")
     refused = ClusterRefused(status, reason, message or f"HTTP status {status}")
+    if status == _UNKNOWN_USER:
+        stranger = ClusterAway(
+            "cluster_login", "the cluster does not take the gateway's token or certificate",
+            diagnostics=message,
+        )  # fmt: skip
+        stranger.__cause__ = refused
+        return stranger
     if status >= _BROKEN or status == _TOO_MANY:
         away = ClusterAway(
             "cluster_away", "the cluster's API server is overloaded or failing; try again",

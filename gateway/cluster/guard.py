@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from gateway.cluster.client import ClusterClient, ClusterRefused
+from gateway.cluster.client import ClusterAway, ClusterClient, ClusterRefused
 from gateway.cluster.ending import has_ended
 from gateway.cluster.marks import (
     DECISION_ID,
@@ -27,6 +27,8 @@ _NOBODY = "00000000-0000-0000-0000-000000000000"
 _PROFILE = f"p-{'0' * 32}"
 _IMAGE = f"forbidden@sha256:{'0' * 64}"
 _FORBIDDEN = 403
+_OF_LIVING = "sluice-pods-that-exist"
+_STARTING = "not yet ready to handle request"
 
 
 async def try_forbidden(
@@ -59,7 +61,7 @@ async def try_forbidden(
         label = {"metadata": {"labels": {PROFILE_LABEL: _PROFILE}}}
         attempts.append(
             (
-                "sluice-pods-that-exist",
+                _OF_LIVING,
                 "a change of a pod's label",
                 lambda: runner.merge(f"/api/v1/{space}/pods/{living[0]}", label, dry_run=True),
             )
@@ -76,8 +78,12 @@ async def _wrong(guard: str, what: str, attempt: Callable[[], Awaitable[object]]
     try:
         await attempt()
     except ClusterRefused as error:
-        if error.missing or (error.http_status == _FORBIDDEN and words in error.message):
-            return ""  # a pod may have gone while it was asked about
+        if error.http_status == _FORBIDDEN and words in error.message:
+            return ""
+        if error.missing and guard == _OF_LIVING:
+            return ""  # the pod has gone while it was asked about
+        if _STARTING in error.message:
+            raise ClusterAway("cluster_starting", "the API server is just starting") from error
         return f"{what} was refused, but not by the guard {guard}: {error.message}"
     return f"{what} would be accepted; apply deploy/ again"
 

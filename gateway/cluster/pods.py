@@ -8,6 +8,7 @@ us: what it has to do comes with it, what it has to say it leaves in its termina
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ USER = (
 _LARGEST_ENV = 32_768  # bytes; Linux takes 128 KiB in one variable
 _SCRATCH = "1Gi"
 _TOPOLOGY = "topology.kubernetes.io/"
+_NEVER = ("hostNetwork", "hostPID", "hostIPC", "ephemeralContainers", "resourceClaims")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class PodOrder:
     payload: Mapping[str, Json] = field(repr=False)
     masked: bool = False
     seconds: float | None = None  # its process may run, besides what the cluster allows to all
+    pending_seconds: float = math.inf  # it may wait to begin, besides the same
 
     @property
     def text(self) -> str:
@@ -233,7 +236,9 @@ def is_same(wanted: Manifest, found: Mapping[str, Any]) -> bool:
     """Whether a pod of the cluster is the one that we would have made.
 
     The server adds defaults, and from Kubernetes 1.35 on the topology of the node as labels, and
-    leaves out what is empty; all else that we say has to be there as we say it.
+    leaves out what is empty; all else that we say has to be there as we say it. Two things may
+    differ, because a newer gateway takes up an older one's pods: the version of the entry point,
+    and whether the canary was alive when the pod was made.
     """
     meta, ours = found.get("metadata") or {}, wanted["metadata"]
     labels = {
@@ -241,11 +246,27 @@ def is_same(wanted: Manifest, found: Mapping[str, Any]) -> bool:
         for name, value in (meta.get("labels") or {}).items()
         if not name.startswith(_TOPOLOGY)
     }
+    spec = found.get("spec") or {}
     return (
         labels == ours["labels"]
         and _holds(meta.get("annotations") or {}, ours["annotations"])
-        and _holds(found.get("spec"), wanted["spec"])
+        and _holds(_lasting(spec), _lasting(wanted["spec"]))
+        and {item.get("name") for item in spec.get("initContainers") or ()} <= {CANARY}
+        and not any(spec.get(name) for name in _NEVER)
     )
+
+
+def _lasting(spec: Mapping[str, Any]) -> Manifest:
+    """Return what of a specification is the same for all versions of the gateway."""
+    guest = {"name": "guest", "configMap": "of any version"}
+    volumes = [guest if _is_guest(item) else item for item in spec.get("volumes") or ()]
+    rest = {name: value for name, value in spec.items() if name != "initContainers"}
+    return {**rest, "volumes": volumes}
+
+
+def _is_guest(volume: Mapping[str, Any]) -> bool:
+    name = str((volume.get("configMap") or {}).get("name") or "")
+    return volume.get("name") == "guest" and name.startswith("sluice-guest-")
 
 
 def _holds(found: object, wanted: object) -> bool:

@@ -26,6 +26,7 @@ from gateway.settings import ClusterSettings
 
 _log = structlog.get_logger()
 _FIRST_PAUSE = 0.1
+_LAST_WITHIN = 3.0  # seconds
 _OBEYED_WITHIN = 10.0  # seconds; the API server drops a request soon after its client has gone
 _NOT_MINE = "a pod of that name is there, and is not the one that was approved"
 
@@ -54,9 +55,10 @@ class _Followed:
 class _Patience:
     """How long one pod is waited for. Times are of the event loop, in seconds."""
 
-    def __init__(self, settings: ClusterSettings, seconds: float | None) -> None:
-        self._settings = settings
-        self._seconds = seconds
+    def __init__(self, settings: ClusterSettings, order: PodOrder) -> None:
+        self._pull_seconds = settings.pull_seconds
+        self._pending_seconds = min(settings.pending_seconds, order.pending_seconds)
+        self._seconds = order.seconds
         self._since: float | None = None
         self._no_image_since: float | None = None
         self._begun: float | None = None
@@ -67,10 +69,10 @@ class _Patience:
             self._begun = self._begun or now
             return None if self._seconds is None else self._begun + self._seconds
         self._since = self._since or now
-        until = self._since + self._settings.pending_seconds
+        until = self._since + self._pending_seconds
         self._no_image_since = (self._no_image_since or now) if trouble(pod).image else None
         if self._no_image_since is not None:
-            until = min(until, self._no_image_since + self._settings.pull_seconds)
+            until = min(until, self._no_image_since + self._pull_seconds)
         return until
 
     def why(self, pod: Object, now: float) -> str:
@@ -105,6 +107,7 @@ class Pods:
         self._followed: dict[str, _Followed] = {}
         self._discarding: set[asyncio.Task[None]] = set()
         self._severance = Severance(client, watch, settings)
+        self._closing = False
 
     @property
     def seen(self) -> Mapping[str, Object]:
@@ -169,20 +172,25 @@ class Pods:
         """Take the network away from the pods of a launch, and forbid that any other comes."""
         return await self._severance.cut(prefix)
 
+    async def read_log(self, name: str, limit: int) -> bytes:
+        """Return what a pod's process wrote, up to ``limit`` bytes. Raises ``GatewayError``."""
+        return await self._client.data(
+            f"{self._pods_path}/{name}/log", limit, container=CONTAINER, limitBytes=str(limit)
+        )
+
     async def log(self, name: str, limit: int) -> bytes:
         """Return what a pod's process wrote, up to ``limit`` bytes, or why nobody knows."""
         try:
-            return await self._client.data(
-                f"{self._pods_path}/{name}/log", limit, container=CONTAINER, limitBytes=str(limit)
-            )
+            return await self.read_log(name, limit)
         except GatewayError as error:
             return f"(the cluster does not give the log: {error.public_message})\n".encode()
 
     async def close(self) -> None:
-        """Leave all pods, and finish deleting what was to be deleted."""
+        """Leave all pods, and finish deleting what was to be deleted, for a moment."""
         self.leave()
         if self._discarding:
-            await asyncio.wait(self._discarding, timeout=self._settings.stop_seconds + 5)
+            await asyncio.wait(self._discarding, timeout=_LAST_WITHIN)
+        self._closing = True
         for task in self._discarding:
             task.cancel()
 
@@ -218,25 +226,31 @@ class Pods:
     async def _insist(self, name: str, manifest: Manifest, pod: _Followed) -> Object | None:
         """Return the pod when the server has it for sure; None when it was stopped before.
 
-        A request without an answer may have been obeyed: from then on the pod counts as there.
+        A request without an answer may have been obeyed: from then on the pod counts as there,
+        until nobody has found it for a while after the last request.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.patience_seconds
         pause, unsure = _FIRST_PAUSE, False
-        while unsure or pod.stopped is None:
+        while True:
             if pod.left:
                 raise LeftRunning
             if self._severance.forbids(name):
                 pod.stopped = pod.stopped or WAS_CUT
-                return await self._late(name) if unsure else None
+            if pod.stopped is not None:
+                return await self._late(name, pod) if unsure else None
             try:
                 return await self._made(name, manifest)
+            except ClusterRefused:
+                if unsure and (found := await self._late(name, pod)):
+                    return found
+                raise
             except ClusterAway as error:
                 unsure = True
-                if pod.stopped is None and loop.time() > deadline:
+                if loop.time() > deadline:
                     pod.stopped = f"its pod could not be made: {error.public_message}"
-                pause = await answered(error, pause)
-        return None
+                else:
+                    pause = await answered(error, pause)
 
     async def _made(self, name: str, manifest: Manifest) -> Object:
         """Create the pod, or return the one of that name.
@@ -258,7 +272,7 @@ class Pods:
         _log.info("pod_adopted", pod=name)
         return found
 
-    async def _late(self, name: str) -> Object | None:
+    async def _late(self, name: str, pod: _Followed) -> Object | None:
         """Return a pod whose creation was not answered, should it come after all.
 
         Asking for it once more would be surer, and would make a pod of a launch that was cut.
@@ -275,6 +289,8 @@ class Pods:
                     return None
                 await asyncio.sleep(pause)
             except ClusterAway as error:
+                if pod.left:
+                    raise LeftRunning from error
                 pause = await answered(error, pause)
 
     async def _give(self, order: PodOrder, pod: _Followed, uid: str) -> None:
@@ -298,7 +314,7 @@ class Pods:
 
     async def _see_out(self, order: PodOrder, pod: _Followed) -> PodEnd:
         """Return when the pod has ended, ending it where it never begins, or takes too long."""
-        loop, patience = asyncio.get_running_loop(), _Patience(self._settings, order.seconds)
+        loop, patience = asyncio.get_running_loop(), _Patience(self._settings, order)
         while True:
             pod.changed.clear()
             latest = pod.latest or {}
@@ -328,18 +344,25 @@ class Pods:
     # --- ending ---------------------------------------------------------------------------------
 
     async def _delete(self, name: str, uid: str, grace: int | None = None) -> None:
-        """Ask for the end of this very pod, until the server has taken the request."""
+        """Ask for the end of this very pod, until the server has taken the request.
+
+        Or until the gateway stops: whoever comes next finds the pod, and what was to become of it.
+        """
         pause = _FIRST_PAUSE
         seconds = self._settings.stop_seconds if grace is None else grace
-        while True:
+        while not self._closing:
             try:
                 await self._client.delete(f"{self._pods_path}/{name}", grace=seconds, uid=uid)
-            except ClusterAway as error:
-                pause = await answered(error, pause)
-                continue
             except ClusterRefused as error:
                 _log.error("pod_not_deleted", pod=name, detail=str(error))
-            return
+                pause = await answered(error, pause)
+            except ClusterAway as error:
+                pause = await answered(error, pause)
+            else:
+                return
+            followed = self._followed.get(name)
+            if followed is not None and followed.left:
+                return
 
     async def _clear(self, name: str) -> None:
         if other := self._followed.get(name):

@@ -13,10 +13,11 @@ from contextlib import suppress
 
 import structlog
 
-from gateway.cluster.client import ClusterAway, ClusterClient, Object, WatchExpired
+from gateway.cluster.client import ClusterClient, Object, WatchExpired
 from gateway.errors import GatewayError
 
 _log = structlog.get_logger()
+_BETWEEN = 0.2  # seconds between two watches
 _LONGEST_PAUSE = 5.0  # seconds between two tries
 _PAGE = "500"
 _REMEMBERED = 10_000  # pods that went
@@ -93,6 +94,7 @@ class PodWatch:
                         self._drop(found)
                     elif kind != "BOOKMARK":
                         self._take(found)
+                await asyncio.sleep(_BETWEEN)  # a server that ends watches at once is not pressed
             except WatchExpired:
                 pause = 0.05
             except GatewayError as error:
@@ -143,7 +145,7 @@ class PodWatch:
             hearer(pod, True)
 
 
-async def answered(error: ClusterAway, pause: float) -> float:
+async def answered(error: GatewayError, pause: float) -> float:
     """Wait after ``error`` and return the next pause: for those who have to ask again."""
     _log.info("cluster_away", detail=str(error), again_in=pause)
     await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 -- no secret

@@ -25,6 +25,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "launch.abandoned": "SLC1010W",
         "launch.resolving": "SLC1011I",  # in a pod; it stands before the pod
         "launch.cut": "SLC1012W",
+        "launch.postponed": "SLC1013W",  # it may run, and the cluster cannot take it now
         # approvals
         "approval.requested": "SLC2001I",
         "approval.granted": "SLC2002I",

@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.canonical import Json, digest
+from gateway.cluster.client import ClusterRefused
 from gateway.cluster.delivery import Deliveries
 from gateway.cluster.ending import PodEnd
 from gateway.cluster.marks import DECISION_ID, LAUNCH_ID, PLAN_DIGEST, RESOLVE, TASK, pod_name
 from gateway.cluster.message import GraphMessage, MessageError, parse_graph
+from gateway.cluster.patience import Patience
 from gateway.cluster.pods import PodOrder
 from gateway.cluster.running import LeftRunning, Pods
 from gateway.errors import Retryable
@@ -31,6 +33,8 @@ from gateway.settings import SandboxSettings
 
 _NOT_DECIDED = "undecided"  # nothing has been decided about a launch that is being resolved
 _LOG_BYTES = 16_000_000
+_PENDING_SECONDS = 120.0  # somebody waits for the answer, and others for their turn
+_LOG_SECONDS = 30.0
 
 
 class PodResolver:
@@ -53,6 +57,7 @@ class PodResolver:
         self._installation_key = installation_key
         self._deny_all = deny_all
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._asked: set[str] = set()  # names of pods
 
     async def resolve(
         self,
@@ -108,6 +113,7 @@ class PodResolver:
                 },
                 masked=True,  # defaults that the catalogue masks are in the graph
                 seconds=self._settings.resolve_seconds,
+                pending_seconds=_PENDING_SECONDS,
             )
             secrets = Secrets(text for name, text in parameters.items() if name not in shown)
             said, output = await self._ask(order, secrets)
@@ -137,12 +143,14 @@ class PodResolver:
 
     async def _ask(self, order: PodOrder, secrets: Secrets) -> tuple[GraphMessage, str]:
         """Return the answer, and what the pipeline printed. Raises ``Unresolvable`` for none."""
+        self._asked.add(order.name)
         try:
             end = await self._pods.run(order)
-            log = await self._pods.log(order.name, _LOG_BYTES) if end.ran else b""
+            log = await self._log_of(order.name) if end.ran and end.message else b""
         except LeftRunning as left:
             raise Retryable("stopping", "the gateway is stopping", step="resolve") from left
         finally:
+            self._asked.discard(order.name)
             self._pods.discard(order.name)
         if end.failure and not end.message:
             raise self._failed(end)
@@ -153,6 +161,19 @@ class PodResolver:
         if said.code_digest is None:
             raise from_guest(said.answer.get("error"), secrets)
         return said, log[:OUTPUT_BYTES].decode(errors="replace").rpartition("-----BEGIN")[0]
+
+    async def _log_of(self, name: str) -> bytes:
+        """Return the log, which holds the graph. Raises ``Retryable`` when nobody gives it."""
+        try:
+            return await Patience(_LOG_SECONDS, step="resolve").call(
+                lambda: self._pods.read_log(name, _LOG_BYTES)
+            )
+        except ClusterRefused as error:
+            raise Retryable("resolver_log", error.public_message, step="resolve") from error
+
+    def asks(self, name: str) -> bool:
+        """Whether the pod of this name is being asked."""
+        return name in self._asked
 
     def _failed(self, end: PodEnd) -> Exception:
         """Return the error of a pod that said nothing: the pipeline's fault, or the cluster's."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 import structlog
 
+from gateway.decisionlog.log import Entry
 from gateway.errors import Conflict, GatewayError, IntegrityViolation
 from gateway.lifecycle.binding import ProfileBinding, catalogued
 from gateway.lifecycle.decision import declassified
@@ -27,6 +29,7 @@ from gateway.store.launches import LaunchRecord
 
 _log = structlog.get_logger()
 MOST_RECOVERIES = 10
+_AGAIN_AFTER = 5.0  # seconds
 
 
 class Execution:
@@ -84,6 +87,20 @@ class Execution:
     # --- the life of one run --------------------------------------------------------------------
 
     async def _run(self, launch_id: str) -> None:
+        """Run a launch; where it cannot begin now, for the cluster's sake, again and again."""
+        told = ""
+        while why := await self._try(launch_id):
+            if why != told:
+                told = why
+                _log.warning("launch_postponed", launch_id=launch_id, detail=why)
+                with suppress(GatewayError):
+                    entry = Entry("launch.postponed", {"reason": why}, launch_id=launch_id)
+                    await self._parts.log.append(entry)
+            await asyncio.sleep(_AGAIN_AFTER)
+        await self._release(launch_id)
+
+    async def _try(self, launch_id: str) -> str:
+        """Take a launch to its end, or return why it has to wait."""
         log = _log.bind(launch_id=launch_id)
         try:
             record = self._records[launch_id] = await self._record(launch_id)
@@ -94,14 +111,14 @@ class Execution:
                 order = await self._order(record, await self._warrants.read(record))
                 self._refuse_forbidden(launch_id)
                 await self._supervisor.start(order)  # step 8; it awaits `bind`, step 7, first
-                await self._supervisor.wait(launch_id)
+                return await self._supervisor.wait(launch_id)
         except GatewayError as error:
             log.warning("run_stopped", code=error.code, step=error.step, detail=str(error))
             await self._abandon(launch_id, f"{error.step or 'run'}: {error.public_message}")
         except Exception:
             log.exception("run_broken")
             await self._abandon(launch_id, "run: an internal error stopped it; see the log")
-        await self._release(launch_id)
+        return ""
 
     def _forget(self, launch_id: str) -> None:
         self._running.pop(launch_id, None)

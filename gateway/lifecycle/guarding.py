@@ -100,7 +100,7 @@ class Guarding:
             self._unheard += 1
             if self._unheard < _UNHEARD and not self.rails:
                 return  # they held a moment ago, and nobody can make a pod now either
-            why = f"nobody could say for {self._unheard} tries: {error.public_message}"
+            why = f"nobody can say whether they hold: {error.public_message}"
         else:
             self._unheard = 0
         before, self._enforcer.blocked = self._enforcer.blocked, why

@@ -35,8 +35,15 @@ Place = Literal["stranger", "orphan", "kept"]
 class Reconciliation:
     """Looks at the pods that the watch shows, again and again."""
 
-    def __init__(self, parts: Parts, pods: Pods, under_way: Callable[[str], bool]) -> None:
-        """``under_way`` says whether this process runs a launch."""
+    def __init__(
+        self,
+        parts: Parts,
+        pods: Pods,
+        under_way: Callable[[str], bool],
+        resolving: Callable[[str], bool],
+    ) -> None:
+        """``under_way`` says whether this process runs a launch, ``resolving`` asks a pod."""
+        self._resolving = resolving
         self._parts = parts
         self._pods = pods
         self._under_way = under_way
@@ -59,7 +66,7 @@ class Reconciliation:
         """Look at every pod that nobody waits for."""
         strangers = []
         for name, pod in list(self._pods.seen.items()):
-            if self._pods.waits_for(name) or name in self._ending:
+            if self._pods.waits_for(name) or self._resolving(name) or name in self._ending:
                 continue
             match await self._place_of(name, pod):
                 case "stranger":

@@ -192,7 +192,8 @@ class Attempts:
                 await self._teller.tell(NodesAdded(launch_id, key, fresh))
                 self._instances.update(node.key for node in fresh)
                 book.grow(fresh, sealed)
-                book.answer(fresh, await self._executor.probe(book.questions(fresh)))
+                asked = self._executor.probe(book.questions(fresh))
+                book.answer(fresh, await self._halt.unless_stopped(asked))
         if not roots or book.going_in_circles(key, roots):
             why = "it yields tasks that are done, and does not find them complete"
             return Outcome("FAILED", why), (), ()

@@ -176,8 +176,8 @@ class Executors(Protocol):
 
     adopts: bool
 
-    def executor(self) -> Executor:
-        """Return a new one."""
+    def executor(self, launch_id: str) -> Executor:
+        """Return a new one, for the run of a launch."""
         ...
 
     async def clear(self, launch_id: str) -> None:

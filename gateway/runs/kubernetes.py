@@ -8,10 +8,11 @@ adopted. It is deleted only when its outcome is on record.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +27,12 @@ from gateway.cluster.marks import (
     TASK,
     pod_name,
 )
-from gateway.cluster.message import MessageError, known_for, parse_probe, parse_run
+from gateway.cluster.message import PROBE_MOST, MessageError, known_for, parse_probe, parse_run
 from gateway.cluster.patience import Patience
 from gateway.cluster.pods import PodOrder, PodShape
 from gateway.cluster.running import LeftRunning, Pods
 from gateway.errors import Misconfigured, Retryable
+from gateway.model import TaskGraph
 from gateway.runs.executor import Assignment, Cut, Outcome, PodPlan, Progress, RunOrder
 from gateway.runs.halt import StoppedError
 from gateway.runs.report import named
@@ -45,6 +47,8 @@ _LAYERS: Mapping[str, Json] = {
     "network_profile": True,
 }
 _PROBE_NUMBERS = 10**9
+_QUESTION_BYTES = 800_000  # a Secret holds 1 MiB
+_QUESTION_SECONDS = 3600.0  # that all complete() of one pod may take
 
 
 class KubernetesExecutor:
@@ -56,6 +60,7 @@ class KubernetesExecutor:
 
     def __init__(
         self,
+        launch_id: str,
         pods: Pods,
         deliveries: Deliveries,
         cluster: ClusterSettings,
@@ -63,6 +68,7 @@ class KubernetesExecutor:
         sandbox: SandboxSettings,
     ) -> None:
         """``pods`` and ``deliveries`` are shared by all runs."""
+        self._launch_id = launch_id
         self._pods = pods
         self._deliveries = deliveries
         self._cluster = cluster
@@ -74,6 +80,7 @@ class KubernetesExecutor:
         self._closed = False
         self._ended: set[tuple[str, int]] = set()  # attempts that may not begin any more
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._questions: dict[str, asyncio.Task[PodEnd]] = {}  # by pod; never cancelled
 
     @property
     def layers(self) -> Mapping[str, Json]:
@@ -105,7 +112,11 @@ class KubernetesExecutor:
         for task in tasks:
             by_profile[plan.profiles[task.node.egress]].append(task)
         answers: dict[str, bool | str] = {}
-        asked = (self._probe(profile, some) for profile, some in by_profile.items())
+        asked = (
+            self._probe(profile, some)
+            for profile, all_ in by_profile.items()
+            for some in _pieces(all_)
+        )
         for said in await asyncio.gather(*asked):
             answers.update(said)
         return answers
@@ -119,9 +130,12 @@ class KubernetesExecutor:
         """Run one attempt to its end, after the end of any earlier one of the same task."""
         key = task.node.key
         async with self._one_at_a_time[key]:
+            if self._left:
+                raise StoppedError
             if self._closed or (key, attempt) in self._ended:
                 return Outcome("FAILED", "it was ended before it began")
-            known, families = known_for(task.graph, key)
+            await self._end_others(key, attempt)
+            known, families = known_for(self._approved(task), key)
             nodes = task.graph.nodes
             payload: dict[str, Json] = {
                 "mode": "run",
@@ -132,7 +146,8 @@ class KubernetesExecutor:
                     for item in families
                 ],
             }
-            masked = key in task.graph.sealed or bool(families)  # what it yields may be
+            # Luigi's ids of other tasks spell parameters out, and what it yields is not known yet.
+            masked = bool(task.graph.sealed or families)
             order = self._pod(key, attempt, task.node.egress, payload, masked=masked)
             end = await self._end(order, f"{key}.{attempt}")
             if end.failure and not end.message:
@@ -157,13 +172,16 @@ class KubernetesExecutor:
     def leave(self) -> None:
         """Let the pods live: the next gateway adopts them."""
         self._left = True
-        if self._order is not None:
-            self._pods.leave(self._order.launch_id)
+        self._pods.leave(self._launch_id)
 
     async def close(self) -> None:
         """Delete all pods of the launch and return when none is left, unless they were left."""
         self._closed = True
-        if self._order is not None and not self._left:
+        for name in list(self._questions):
+            await self._pods.stop(name, "the run was stopped")
+        if self._questions:
+            await asyncio.wait(self._questions.values())
+        if not self._left:
             await self._pods.clear(name for name, _ in self._mine())
 
     # --- pods -----------------------------------------------------------------------------------
@@ -181,12 +199,19 @@ class KubernetesExecutor:
         self, profile: str, tasks: list[Assignment]
     ) -> tuple[dict[str, bool | str], bool]:
         """Return what each task answered, and whether nobody could be asked at all."""
+        if self._left:
+            raise StoppedError
         keys = [task.node.key for task in tasks]
         number = secrets.randbelow(_PROBE_NUMBERS)
         payload: dict[str, Json] = {"mode": "probe", "nodes": [task.to_json() for task in tasks]}
-        masked = any(task.node.key in task.graph.sealed for task in tasks)
+        masked = bool(tasks[0].graph.sealed)
         order = self._pod(PROBE, number, tasks[0].node.egress, payload, masked=masked)
-        end = await self._end(replace(order, profile=profile), f"{PROBE}.{number}")
+        order = replace(order, profile=profile, seconds=_QUESTION_SECONDS)
+        asking = asyncio.create_task(self._end(order, f"{PROBE}.{number}"))
+        self._questions[order.name] = asking
+        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        end = await asyncio.shield(asking)
+        del self._questions[order.name]
         self._pods.discard(order.name)
         try:
             return named(keys, parse_probe(end.message, len(keys))), False
@@ -241,12 +266,22 @@ class KubernetesExecutor:
             await asyncio.to_thread(_keep, self._order.scratch / "logs" / f"{log}.log", data)
         return end
 
+    async def _end_others(self, key: str, attempt: int) -> None:
+        """End pods of other attempts of a task: of a gateway that crashed between two of them."""
+        mine = self._name(key, attempt)
+        await self._pods.clear(name for name, task in self._mine() if task == key and name != mine)
+
+    def _approved(self, task: Assignment) -> TaskGraph:
+        """Return the graph that a task's indices are about: the same after a restart."""
+        first = self._order.graph if self._order else task.graph
+        return first if task.node.key in first.nodes else task.graph
+
     def _name(self, key: str, attempt: int) -> str:
-        return pod_name(self._order.launch_id if self._order else "", key, attempt)
+        return pod_name(self._launch_id, key, attempt)
 
     def _mine(self) -> list[tuple[str, str]]:
         """Return name and task of each pod of this launch that the cluster shows."""
-        return _of_launch(self._pods, self._order.launch_id) if self._order else []
+        return _of_launch(self._pods, self._launch_id)
 
 
 class KubernetesExecutors:
@@ -254,14 +289,14 @@ class KubernetesExecutors:
 
     adopts = True
 
-    def __init__(self, pods: Pods, make: Callable[[], KubernetesExecutor]) -> None:
-        """``make`` gives an executor that uses ``pods``."""
+    def __init__(self, pods: Pods, make: Callable[[str], KubernetesExecutor]) -> None:
+        """``make`` gives the executor of a launch, which uses ``pods``."""
         self._pods = pods
         self._make = make
 
-    def executor(self) -> KubernetesExecutor:
+    def executor(self, launch_id: str) -> KubernetesExecutor:
         """Return a new one."""
-        return self._make()
+        return self._make(launch_id)
 
     async def clear(self, launch_id: str) -> None:
         """Delete the launch's pods, and return when none is left."""
@@ -272,6 +307,21 @@ class KubernetesExecutors:
         began = time.monotonic()
         severed = await self._pods.cut(launch_id.replace("-", ""))
         return Cut(severed.pods, time.monotonic() - began, severed.left, severed.why)
+
+
+def _pieces(tasks: list[Assignment]) -> Iterator[list[Assignment]]:
+    """Divide a question so that it fits a Secret, and each answer a report."""
+    piece: list[Assignment] = []
+    size = 0
+    for task in tasks:
+        more = len(json.dumps(task.to_json()))
+        if piece and (len(piece) == PROBE_MOST or size + more > _QUESTION_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(task)
+        size += more
+    if piece:
+        yield piece
 
 
 def _plan(order: RunOrder | None) -> PodPlan:

@@ -235,7 +235,7 @@ class UnsafeLocalExecutors:
         self._make = partial(UnsafeLocalExecutor, sandbox, runs, required_layers)
         self._scratch = scratch
 
-    def executor(self) -> UnsafeLocalExecutor:
+    def executor(self, launch_id: str) -> UnsafeLocalExecutor:  # noqa: ARG002 -- the seam's
         """Return a new one."""
         return self._make()
 

@@ -17,12 +17,16 @@ from gateway.runs.executor import Executor, Outcome, RunOrder
 from gateway.runs.halt import CancelledByRequest, GatewayStopping, Halt, StoppedError
 from gateway.runs.link import DriverLink
 from gateway.runs.protocol import Finished, Kill, PlanSettings, Settled, Start
-from gateway.runs.teller import Observe, Teller
+from gateway.runs.teller import LOG_UNAVAILABLE, Observe, Teller
 from gateway.settings import RunSettings
 
 REBUILDS = 3  # of a driver that died, in one run
 
 _log = structlog.get_logger(__name__)
+
+
+class _NotYetError(Exception):
+    """Whoever has to make it possible cannot now, and may later."""
 
 
 class Run:
@@ -42,6 +46,7 @@ class Run:
         self._book = Book(order, settings.retry_count)
         self._halt = Halt()
         self._left = False
+        self.postponed = ""  # why it could not begin, and has to be tried again
         self._teller = Teller(order.launch_id, observe, self._halt)
         self._attempts = Attempts(
             self._book,
@@ -76,6 +81,9 @@ class Run:
                 end: RunFinished | None = self._end(*await self._run())
             except StoppedError:
                 end = await self._wind_down()
+            except _NotYetError as error:
+                self.postponed, end = str(error), None
+                self.leave()  # of a run that is taken up again something may live
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends the run
                 self._halt.stop(error)
                 end = await self._wind_down()
@@ -110,9 +118,14 @@ class Run:
     async def _make_ready(self) -> None:
         book, halt = self._book, self._halt
         nodes = tuple(self._order.graph.nodes.values())
-        if self._order.bind:
-            await halt.unless_stopped(self._order.bind())
-        await halt.unless_stopped(self._executor.prepare(self._order))
+        try:
+            if self._order.bind:
+                await halt.unless_stopped(self._order.bind())
+            await halt.unless_stopped(self._executor.prepare(self._order))
+        except Retryable as error:
+            if self._order.bind is None or not self._executor.adopts:
+                raise
+            raise _NotYetError(f"{error.step or 'run'}: {error.public_message}") from error
         answers = await halt.unless_stopped(self._executor.probe(book.questions(nodes)))
         book.answer(nodes, answers)
         skipped = tuple(node.key for node in nodes if node.key in book.skipped)
@@ -138,6 +151,8 @@ class Run:
     async def _wind_down(self) -> RunFinished | None:
         """End what runs; return how the run ended, or None when it is only interrupted."""
         why = self._halt.why
+        if isinstance(why, GatewayError) and why.code == LOG_UNAVAILABLE:
+            self.leave()  # outcomes that are not on record are with the pods: somebody asks again
         if self._left:
             await self._attempts.finish()
             return None

@@ -54,7 +54,7 @@ class RunSupervisor:
             raise Retryable("stopping", "the gateway is stopping", step="run")
         if order.launch_id in self._runs:
             raise Conflict("run_under_way", "the launch is running already", step="run")
-        executor = self._executors.executor()
+        executor = self._executors.executor(order.launch_id)
         run = Run(order, executor, self._settings, self._admit_yield, self._observe)
         task = asyncio.create_task(
             run.carry(self._place(order.workspace)), name=f"run {order.launch_id}"
@@ -69,10 +69,16 @@ class RunSupervisor:
             run.stop(CancelledByRequest(reason))
             await asyncio.wait([task])
 
-    async def wait(self, launch_id: str) -> None:
-        """Return when the run has ended; an unknown one has."""
+    async def wait(self, launch_id: str) -> str:
+        """Return when the run has ended; an unknown one has.
+
+        Returns why it has not begun and has to be tried again, empty for a run that did begin.
+        """
         if found := self._runs.get(launch_id):
-            await asyncio.wait([found[1]])
+            run, task = found
+            await asyncio.wait([task])
+            return run.postponed
+        return ""
 
     async def close(self) -> None:
         """End all processes and return; the runs have no end yet and can be recovered.

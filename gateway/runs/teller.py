@@ -19,6 +19,8 @@ from gateway.runs.halt import Halt, StoppedError
 
 Observe = Callable[[RunEvent], Awaitable[None]]
 
+LOG_UNAVAILABLE = "log_unavailable"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -41,7 +43,7 @@ class Teller:
             _log.error("run_event_lost", launch_id=self.launch_id, exc_info=error)
             self._halt.stop(
                 Retryable(
-                    "log_unavailable",
+                    LOG_UNAVAILABLE,
                     "the decision log could not be written, so the run was stopped",
                     step="observe",
                 )

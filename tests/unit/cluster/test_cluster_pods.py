@@ -114,6 +114,27 @@ def test_a_change_anywhere_makes_another_pod(path: tuple[Any, ...]) -> None:
     assert not is_same(ORDER.manifest(), found)
 
 
+def test_an_older_gateways_pod_is_the_same() -> None:
+    """After an upgrade, and whether or not the canary is alive now, a living pod is taken up."""
+    found = as_served(ORDER.manifest())
+    found["spec"]["volumes"][0]["configMap"]["name"] = "sluice-guest-0"
+    assert is_same(ORDER.manifest(), found)
+    watched = replace(ORDER, shape=replace(SHAPE, canary=("x", {"v": 1}))).manifest()
+    assert is_same(watched, found)
+    found["spec"]["initContainers"] = watched["spec"]["initContainers"]
+    assert is_same(ORDER.manifest(), found)
+    found["spec"]["initContainers"][0]["name"] = "stranger"
+    assert not is_same(ORDER.manifest(), found)
+
+
+@pytest.mark.parametrize("field", ["hostNetwork", "hostPID", "hostIPC"])
+def test_a_pod_of_the_host_is_another_pod(field: str) -> None:
+    """What we never ask for is not there."""
+    found = as_served(ORDER.manifest())
+    found["spec"][field] = True
+    assert not is_same(ORDER.manifest(), found)
+
+
 @pytest.mark.parametrize("kind", ["containers", "volumes"])
 def test_one_more_of_anything_makes_another_pod(kind: str) -> None:
     """A second container, or another volume, was slipped in."""

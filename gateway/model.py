@@ -213,9 +213,8 @@ class TaskGraph:
 def node_from_json(item: Mapping[str, object]) -> TaskNode:
     """Read what ``TaskNode.to_json`` wrote."""
     fields = dict(item)
-    fields["egress"] = tuple(fields["egress"])  # type: ignore[arg-type]
-    fields["deps"] = tuple(fields["deps"])  # type: ignore[arg-type]
-    fields["carries"] = tuple(fields["carries"])  # type: ignore[arg-type]
+    for name in ("egress", "deps", "carries"):
+        fields[name] = tuple(fields[name])  # type: ignore[arg-type]
     fields["may_yield"] = tuple(MayYield(**entry) for entry in fields["may_yield"])  # type: ignore[attr-defined]
     return TaskNode(**fields)  # type: ignore[arg-type]
 
@@ -328,10 +327,9 @@ class Decision:
 class Plan:
     """Exactly what would run. This is what people approve, by ``plan_digest``.
 
-    ``content_digest`` covers graph, images, rendered network profiles and the shape of pods;
-    ``plan_digest`` covers that, the parameters, the policy revision and the expiry. ``pod`` is
-    what each pod gets beside its task, None where tasks are no pods. ``reach`` names the profile
-    of each egress set, whose names are joined by commas.
+    ``content_digest`` covers graph, images, network profiles and pods; ``plan_digest`` that and all
+    else. ``pod`` is what each pod gets beside its task, None where tasks are no pods. ``reach``
+    names the profile of each egress set, whose names are joined by commas.
     """
 
     launch_id: str

@@ -6,9 +6,10 @@ records from which they once came, with all that they need. Nothing is admitted 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.lineage import downstream, upstream
 from gateway.model import TaskGraph, TaskNode
 
 _MOST_NODES = 5_000  # as many as graph/yields.py looks at
@@ -36,13 +37,14 @@ def known_for(graph: TaskGraph, key: str) -> tuple[list[str], list[str]]:
     that such a one may wait for. ``graph/yields.py`` admits no others, and not all of these.
     """
     node = graph.nodes[key]
-    upstream = _closure(graph, node.deps)
     own = (dep for dep in node.deps if graph.nodes[dep].kind == "possible")
-    families = [dep for dep in _closure(graph, own) if graph.nodes[dep].kind == "possible"]
-    known = dict.fromkeys(dep for dep in upstream if graph.nodes[dep].kind != "possible")
+    families = [dep for dep in upstream(graph, own) if graph.nodes[dep].kind == "possible"]
+    known = dict.fromkeys(
+        dep for dep in upstream(graph, node.deps) if graph.nodes[dep].kind != "possible"
+    )
     if families:
         allowed = [frozenset(graph.nodes[family].carries) for family in families]
-        waiting = _waiting_for(graph, key)
+        waiting = downstream(graph, key)
         for other in graph.nodes.values():
             fits = any(classes.issuperset(other.carries) for classes in allowed)
             if fits and other.kind != "possible" and other.key not in waiting:
@@ -65,7 +67,7 @@ def expand(
         raise MessageError("it yields nothing, and waits for it")
     parts = [_part(graph, form, len(forms), known, families) for form in forms]
     named = [part for part in parts if isinstance(part, str)]
-    approved = _closure(graph, named)
+    approved = upstream(graph, named)
     told = [index for index, part in enumerate(parts) if not isinstance(part, str)]
     place: dict[int | str, int] = {index: at for at, index in enumerate(told)}
     place |= {key: len(told) + at for at, key in enumerate(approved)}
@@ -174,29 +176,3 @@ def _index(value: object, count: int) -> int:
     if type(value) is not int or not 0 <= value < count:
         raise MessageError("it yields a task that it was not given")
     return value
-
-
-def _closure(graph: TaskGraph, start: Iterable[str]) -> list[str]:
-    """Return ``start`` and all that it waits for, nearest first."""
-    found = list(dict.fromkeys(start))
-    seen = set(found)
-    for key in found:  # grows while it is read
-        fresh = [dep for dep in graph.nodes[key].deps if dep not in seen]
-        seen.update(fresh)
-        found += fresh
-    return found
-
-
-def _waiting_for(graph: TaskGraph, key: str) -> set[str]:
-    """Return ``key`` and all that waits for it."""
-    users: dict[str, list[str]] = {}
-    for node in graph.nodes.values():
-        for dep in node.deps:
-            users.setdefault(dep, []).append(node.key)
-    found = {key}
-    ahead = [key]
-    while ahead:
-        fresh = set(users.get(ahead.pop(), ())) - found
-        found |= fresh
-        ahead += fresh
-    return found

@@ -21,6 +21,7 @@ from gateway.errors import Rejected
 from gateway.graph.build import Masking, make_node, refuse_collisions, topological
 from gateway.graph.failures import Unresolvable
 from gateway.graph.records import MASK, Record, parse_index, parse_records
+from gateway.lineage import downstream, upstream
 from gateway.model import TaskGraph, TaskNode
 
 Sealed = Mapping[str, Mapping[str, str]]
@@ -59,12 +60,12 @@ class _Admission:
         self._graph = graph
         self._yielder = graph.nodes[yielder]
         self._masking = Masking(key, _shown(graph.nodes.values()))
-        self._upstream = _closure(graph, self._yielder.deps)
-        self._downstream = _waiting_for(graph, yielder)
+        self._upstream = set(upstream(graph, self._yielder.deps))
+        self._downstream = downstream(graph, yielder)
         own = [dep for dep in self._yielder.deps if graph.nodes[dep].kind == "possible"]
         self._families = {
             (node.module, node.family): node
-            for node in (graph.nodes[key] for key in _closure(graph, own))
+            for node in (graph.nodes[key] for key in upstream(graph, own))
             if node.kind == "possible"
         }
         known = (graph.nodes.get(key) for key in instances)
@@ -180,29 +181,3 @@ def _same_family(node: TaskNode, record: Record) -> bool:
         and node.family == record.family
         and node.egress == record.egress
     )
-
-
-def _closure(graph: TaskGraph, start: Iterable[str]) -> set[str]:
-    """Return ``start`` and everything that it waits for."""
-    found = set(start)
-    ahead = list(found)
-    while ahead:
-        fresh = set(graph.nodes[ahead.pop()].deps) - found
-        found |= fresh
-        ahead += fresh
-    return found
-
-
-def _waiting_for(graph: TaskGraph, key: str) -> set[str]:
-    """Return ``key`` and everything that waits for it."""
-    users: dict[str, list[str]] = {}
-    for node in graph.nodes.values():
-        for dep in node.deps:
-            users.setdefault(dep, []).append(node.key)
-    found = {key}
-    ahead = [key]
-    while ahead:
-        fresh = set(users.get(ahead.pop(), ())) - found
-        found |= fresh
-        ahead += fresh
-    return found

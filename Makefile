@@ -18,10 +18,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help install demo test test-cluster lint format bench lock clean
+.PHONY: help install demo test test-cluster test-real-pods lint format bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 install: $(STAMP) ## what every other target needs, into .venv
 
@@ -33,7 +33,12 @@ test: $(STAMP) ## the test suite, and the policy's own tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-cluster: $(STAMP) ## real Kubernetes parts on loopback (needs Go); BED=--kubelet adds a node
-	@$(BIN)/python -m tests.cluster.bed run $(BED) -- $(BIN)/python -m pytest tests/cluster $(ARGS)
+	@# in one order: all share one cluster, and a failure there has to be repeatable
+	@SLUICE_CLUSTER=1 $(BIN)/python -m tests.cluster.bed run $(BED) -- $(BIN)/python -m pytest -p no:randomly tests/cluster $(ARGS)
+
+test-real-pods: $(STAMP) ## an example pipeline in real pods: containerd and a kubelet (root, needs Go)
+	@$(BIN)/python -m tests.cluster.bed run --kubelet -- $(BIN)/python -m pytest -p no:randomly \
+		tests/cluster/test_cluster_kubelet.py tests/cluster/test_cluster_real_pods.py $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, policy check, deployment files
 	@$(BIN)/ruff check .

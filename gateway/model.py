@@ -118,13 +118,11 @@ class MayYield:
 class TaskNode:
     """One task of a graph, as policy and the log see it.
 
-    ``key`` is SHA-256 over module, family, parameters, code digest and egress. ``parameters``
-    holds shown values in clear; every other value is ``hmac-sha256:...`` under the installation
-    key, so that neither log nor digest gives it away. ``task_id`` is Luigi's own, which is not an
-    identity (40 bits, significant parameters only).
-
-    ``kind`` ``possible`` stands for up to ``limit`` tasks of a family that another task declared
-    in ``may_yield``; its parameters are known at run time only.
+    ``key``: see ``node_key``. ``parameters`` holds shown values in clear; every other value is
+    ``hmac-sha256:...`` under the installation key, so that neither log nor digest gives it away.
+    ``task_id`` is Luigi's own, which is no identity (40 bits, significant parameters only). Kind
+    ``possible`` stands for up to ``limit`` tasks of a family that another task declared in
+    ``may_yield``; its parameters are known at run time only.
     """
 
     key: str

@@ -144,7 +144,7 @@ class Pods:
         pod.stopped = why
         pod.changed.set()
         if pod.uid is not None:
-            await self._delete(name, pod.uid)
+            await self._delete(name, pod.uid, pod)
 
     def leave(self, launch_id: str = "") -> None:
         """Wait no more for the pods of a launch, or for any, and let them live."""
@@ -156,7 +156,7 @@ class Pods:
     def discard(self, name: str) -> None:
         """Delete a pod that has ended and whose end is on record; returns at once."""
         if found := self._watch.pods.get(name):
-            task = asyncio.create_task(self._delete(name, found["metadata"]["uid"], grace=0))
+            task = asyncio.create_task(self._delete(name, found["metadata"]["uid"], None, grace=0))
             self._discarding.add(task)
             task.add_done_callback(self._discarding.discard)
 
@@ -218,7 +218,7 @@ class Pods:
                 _log.error("pod_foreign", pod=order.name)
                 pod.stopped = _NOT_MINE  # nothing of this attempt may live when the next one begins
         if pod.stopped is not None:
-            await self._delete(order.name, pod.uid)
+            await self._delete(order.name, pod.uid, pod)
         elif order.by_secret:
             await self._give(order, pod, pod.uid)
         return None
@@ -285,6 +285,8 @@ class Pods:
             except ClusterRefused as error:
                 if not error.missing:
                     raise
+                if pod.left:
+                    raise LeftRunning from error
                 if loop.time() > until:
                     return None
                 await asyncio.sleep(pause)
@@ -343,25 +345,26 @@ class Pods:
 
     # --- ending ---------------------------------------------------------------------------------
 
-    async def _delete(self, name: str, uid: str, grace: int | None = None) -> None:
+    async def _delete(
+        self, name: str, uid: str, pod: _Followed | None, grace: int | None = None
+    ) -> None:
         """Ask for the end of this very pod, until the server has taken the request.
 
-        Or until the gateway stops: whoever comes next finds the pod, and what was to become of it.
+        Or until it is left or the gateway stops: whoever comes next finds the pod, and what was to
+        become of it.
         """
         pause = _FIRST_PAUSE
         seconds = self._settings.stop_seconds if grace is None else grace
         while not self._closing:
             try:
                 await self._client.delete(f"{self._pods_path}/{name}", grace=seconds, uid=uid)
-            except ClusterRefused as error:
-                _log.error("pod_not_deleted", pod=name, detail=str(error))
-                pause = await answered(error, pause)
-            except ClusterAway as error:
+            except GatewayError as error:
+                if not isinstance(error, ClusterAway):
+                    _log.error("pod_not_deleted", pod=name, detail=str(error))
                 pause = await answered(error, pause)
             else:
                 return
-            followed = self._followed.get(name)
-            if followed is not None and followed.left:
+            if pod is not None and pod.left:
                 return
 
     async def _clear(self, name: str) -> None:
@@ -377,7 +380,7 @@ class Pods:
             pod.uid = found["metadata"]["uid"]
             self._watch.hear(name, pod.hear)
             ended = has_ended(found)
-            await self._delete(name, found["metadata"]["uid"], grace=0 if ended else None)
+            await self._delete(name, pod.uid, pod, grace=0 if ended else None)
             while not (pod.gone or pod.left or has_ended(pod.latest or {})):
                 pod.changed.clear()
                 await pod.changed.wait()

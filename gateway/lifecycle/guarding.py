@@ -126,7 +126,7 @@ class Guarding:
         self.policies = "; ".join(f"{name}: {found[name]}" for name in wrong)
         if found and found != self._found:
             harmless = not any(value for name, value in found.items() if name != "adopted")
-            (_log.info if harmless else _log.error)("network_policies_differ", **found)
+            (_log.warning if harmless else _log.error)("network_policies_differ", **found)
             await self._parts.log.append(Entry("network.audit", found))
         self._found = found
 

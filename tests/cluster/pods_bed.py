@@ -138,9 +138,11 @@ class PodRig:
             self.executors, self.runs, partial(admit_yield, installation_key=KEY), self._observe
         )
 
-    def executor(self) -> KubernetesExecutor:
+    def executor(self, launch_id: str) -> KubernetesExecutor:
         """Return one for another run."""
-        return KubernetesExecutor(self.pods, self.deliveries, self.cluster, self.runs, SANDBOX)
+        return KubernetesExecutor(
+            launch_id, self.pods, self.deliveries, self.cluster, self.runs, SANDBOX
+        )
 
     async def _observe(self, event: RunEvent) -> None:
         if self.hook:
@@ -252,16 +254,20 @@ async def rig(
     folder: Path,
     *,
     eyes: Path | None = None,
+    token: Path | None = None,
     runs: RunSettings = RUNS,
     **settings: Any,
 ) -> AsyncIterator[PodRig]:
-    """Yield a supervisor over a namespace; ``eyes`` is the witness' kubeconfig."""
+    """Yield a supervisor over a namespace; ``eyes`` is the witness' kubeconfig.
+
+    ``token`` is a file with what the supervisor logs in with instead.
+    """
     chosen = ClusterSettings(
         namespace=namespace, image=IMAGE, service_account="default", stop_seconds=1, **settings
     )
     async with contextlib.AsyncExitStack() as stack:
         seen = await stack.enter_async_context(witness(eyes or kubeconfig, namespace))
-        client = await ClusterClient.open(kubeconfig)
+        client = await ClusterClient.open(kubeconfig, token)
         stack.push_async_callback(client.close)
         watch = PodWatch(client, namespace)
         await watch.start()

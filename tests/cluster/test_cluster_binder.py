@@ -14,11 +14,11 @@ from bed.oracle import PolicyOracle
 from binder_bed import CATALOGUE, RECEIPT, Bench, Door, bench
 
 from gateway.cluster.client import ClusterAway
+from gateway.cluster.patience import Patience
 from gateway.errors import GatewayError, IntegrityViolation, Misconfigured, Retryable, TooMany
 from gateway.network.binder import Binding, BindOrder
 from gateway.network.cilium import policy
 from gateway.network.cilium_binder import CiliumBinder
-from gateway.cluster.patience import Patience
 from gateway.network.profiles import profile
 from gateway.network.sites import Site
 

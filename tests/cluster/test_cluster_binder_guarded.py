@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bed.api import ApiError, Object
+from bed.attempts import POLICIES
 from bed.installation import GATEWAY, TASKS, Installation
 from binder_bed import Bench, Clock
 
@@ -21,6 +22,10 @@ from gateway.store.database import Database
 @pytest.fixture
 async def bed(guarded: Installation, tmp_path: Path) -> AsyncIterator[Bench]:
     """A binder that logs in as the gateway does, in the namespace that the guards know."""
+    for found in guarded["binder"].get(POLICIES)["items"]:  # of launches of other tests
+        name = found["metadata"]["name"]
+        if name.startswith("sluice-p-"):
+            guarded["binder"].delete(f"{POLICIES}/{name}")
     token = await asyncio.to_thread(
         guarded.admin.create,
         f"/api/v1/namespaces/{GATEWAY}/serviceaccounts/sluice-binder/token",

@@ -55,7 +55,7 @@ async def test_a_run(runs: PodRig) -> None:
 
 async def test_says_what_it_enforces(runs: PodRig) -> None:
     """Cilium enforces, pods outlive the gateway, and the walls are named."""
-    executor = runs.executor()
+    executor = runs.executor("a launch")
     assert (executor.enforcement, executor.warning, executor.adopts) == ("cilium", "", True)
     assert executor.layers["network_profile"] is True
     assert executor.layers["canary"] is False
@@ -63,7 +63,8 @@ async def test_says_what_it_enforces(runs: PodRig) -> None:
 
 async def test_runs_and_asks(runs: PodRig) -> None:
     """A prepared executor asks what is complete, and runs a task to its outcome."""
-    order, executor = await runs.order(play=""), runs.executor()
+    order = await runs.order(play="")
+    executor = runs.executor(order.launch_id)
     await executor.prepare(order)
     task = _root(order)
     assert await executor.probe([task]) == {task.node.key: False}
@@ -73,7 +74,8 @@ async def test_runs_and_asks(runs: PodRig) -> None:
 
 async def test_nothing_is_alive_after_run(runs: PodRig) -> None:
     """(1) ``run`` returns when the killed pod is gone, and not before."""
-    order, executor = await runs.order(play=f"{HELD}+terminating"), runs.executor()
+    order = await runs.order(play=f"{HELD}+terminating")
+    executor = runs.executor(order.launch_id)
     await executor.prepare(order)
     running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
     pod = await runs.pod()
@@ -88,7 +90,8 @@ async def test_nothing_is_alive_after_run(runs: PodRig) -> None:
 
 async def test_never_two_at_once(runs: PodRig) -> None:
     """(2) A second attempt begins when the first has ended; killed before that, it never begins."""
-    order, executor = await runs.order(play=HELD), runs.executor()
+    order = await runs.order(play=HELD)
+    executor = runs.executor(order.launch_id)
     await executor.prepare(order)
     first = asyncio.create_task(executor.run(_root(order), 1, _deaf))
     await runs.pod()
@@ -108,7 +111,8 @@ async def test_never_two_at_once(runs: PodRig) -> None:
 
 async def test_kill_of_nobody_and_of_what_has_not_begun(runs: PodRig) -> None:
     """Neither is an error; what is killed as it begins leaves no pod."""
-    order, executor = await runs.order(play=HELD), runs.executor()
+    order = await runs.order(play=HELD)
+    executor = runs.executor(order.launch_id)
     await executor.prepare(order)
     await executor.kill(order.graph.root, 7)
     running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
@@ -121,7 +125,8 @@ async def test_kill_of_nobody_and_of_what_has_not_begun(runs: PodRig) -> None:
 
 async def test_close_ends_everything(runs: PodRig) -> None:
     """A closed executor has nothing alive, and starts nothing more."""
-    order, executor = await runs.order(play=HELD), runs.executor()
+    order = await runs.order(play=HELD)
+    executor = runs.executor(order.launch_id)
     await executor.prepare(order)
     running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
     await runs.pod()
@@ -136,15 +141,16 @@ async def test_close_ends_everything(runs: PodRig) -> None:
 
 async def test_a_run_that_was_not_planned_for_a_cluster(runs: PodRig) -> None:
     """Without a plan of what its pods are, nothing is made."""
+    order = await runs.order(pods=None)
     with pytest.raises(Misconfigured) as caught:
-        await runs.executor().prepare(await runs.order(pods=None))
+        await runs.executor(order.launch_id).prepare(order)
     assert caught.value.code == "no_pod_plan"
 
 
 async def test_masked_values_are_in_the_attempts_secret_alone(runs: PodRig, namespace: str) -> None:
     """Not in the pod, and gone with it: the pod owns the Secret."""
     order = await runs.order("Keeper", token=SECRET, shown=("name", "play"))
-    executor = runs.executor()
+    executor = runs.executor(order.launch_id)
     await executor.prepare(order)
     running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
     pod = await runs.pod("Pending")

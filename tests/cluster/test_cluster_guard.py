@@ -12,7 +12,7 @@ import pytest
 from bed.api import ApiError
 from bed.installation import GUARDS, TASKS, Installation
 from bed.objects import PROFILES, collection
-from cut_bed import cleared, ended, launch, settings
+from cut_bed import alive, cleared, ended, launch, served_api, settings
 from gateway_bed import ROOT, Served, serve
 from pods_bed import MuteDoor
 
@@ -77,6 +77,15 @@ async def events(served: Served, prefix: str) -> list[dict[str, Any]]:
     return [entry.value for entry in found]
 
 
+async def told(served: Served, prefix: str) -> dict[str, Any]:
+    """Wait for an entry of a kind and return it."""
+    async with asyncio.timeout(20):
+        while True:
+            if found := await events(served, prefix):
+                return found[0]
+            await asyncio.sleep(0.1)
+
+
 async def check(served: Served, name: str) -> tuple[bool, str]:
     """Return readiness, and what it says of one thing."""
     report = await served.gateway.readiness.report()
@@ -96,24 +105,41 @@ async def until(served: Served, name: str, *, ok: bool, seconds: float = 30) -> 
 async def test_removed_guard_rails_stop_launches_until_they_are_back(
     served: Served, opened: Any
 ) -> None:
-    """An entry, an unready gateway; what was allowed ends with the reason, and nothing is bound."""
+    """An entry, an unready gateway; what was allowed waits unbound, and then runs."""
     assert await check(served, "guard_rails") == (True, "ok")
     opened.remove()
     said = await until(served, "guard_rails", ok=False)
     assert said == "a pod with a second label would be accepted; apply deploy/ again"
     assert (await check(served, "guard_rails"))[0] is False
     assert (await events(served, "guardrails"))[-1]["body"] == {"reason": said}
-    refused = await launch(served, [""], running=0)
-    view = await ended(served, refused)
-    assert view["state"] == "failed"
-    assert said in view["outcome"]
+    waiting = await launch(served, [""], running=0)
+    postponed = await told(served, "launch.postponed")
+    assert (postponed["launch_id"], said in postponed["body"]["reason"]) == (waiting, True)
     for prefix in ("network.bound", "run.started", "task"):
         log = served.gateway.parts.log
-        assert await log.entries(0, 9, launch_id=refused, event_prefix=prefix) == []
+        assert await log.entries(0, 9, launch_id=waiting, event_prefix=prefix) == []
     opened.put_back()
     await until(served, "guard_rails", ok=True)
     assert (await events(served, "guardrails"))[-1]["event"] == "guardrails.hold"
-    assert (await ended(served, await launch(served, [""], running=0)))["state"] == "succeeded"
+    assert (await ended(served, waiting))["state"] == "succeeded"
+    assert len(await events(served, "launch.postponed")) == 1
+
+
+async def test_launch_that_waits_for_guard_rails_can_be_cancelled(
+    served: Served, opened: Any
+) -> None:
+    """It ends without ever having been bound, and no pod was made for it."""
+    opened.remove()
+    await until(served, "guard_rails", ok=False)
+    waiting = await launch(served, [""], running=0)
+    await told(served, "launch.postponed")
+    async with served.client("ada") as ada:
+        await ada.post(f"/v1/launches/{waiting}/cancel")
+    assert (await ended(served, waiting))["state"] == "cancelled"
+    assert await events(served, "network.bound") == []
+    assert await asyncio.to_thread(alive, served_api(served), waiting) == []
+    opened.put_back()
+    await until(served, "guard_rails", ok=True)
 
 
 async def test_nobody_answers_for_long(served: Served, door: MuteDoor) -> None:
@@ -122,7 +148,7 @@ async def test_nobody_answers_for_long(served: Served, door: MuteDoor) -> None:
     await until(served, "cluster", ok=False)
     assert await check(served, "guard_rails") == (False, "ok")
     said = await until(served, "guard_rails", ok=False)
-    assert said.startswith("nobody could say for 5 tries: ")
+    assert said.startswith("nobody can say whether they hold: ")
     await door.open()
     await until(served, "guard_rails", ok=True)
     await until(served, "cluster", ok=True)

@@ -12,6 +12,7 @@ from gateway.network.profiles import compiled
 from gateway.network.sites import EMBEDDED, Site
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.findings import Finding, refuse
+from gateway.policy.overlap import overlapping
 from gateway.policy.snapshot import Snapshot
 
 _log = structlog.get_logger()
@@ -61,7 +62,8 @@ class PolicyNotices:
         """
         refuse(network_findings(policy.snapshot, self._site))
         version = policy.snapshot.version
-        await self._log.append(Entry("policy.loaded", version.to_json()))
+        shared: list[Json] = [list(pair) for pair in overlapping(policy.snapshot.data.destinations)]
+        await self._log.append(Entry("policy.loaded", {**version.to_json(), "overlaps": shared}))
         self.revision, self.refusal = version.revision, ""
         _log.info("policy_loaded", revision=version.revision)
 

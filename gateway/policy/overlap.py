@@ -18,12 +18,7 @@ from gateway.policy.data import Destination
 def widened(destinations: Mapping[str, Destination]) -> dict[str, Destination]:
     """Return the destinations, each emitting the classes of all that overlap it, transitively."""
     emits = {name: set(item.emits) for name, item in destinations.items()}
-    pairs = [
-        (a.name, b.name)
-        for a in destinations.values()
-        for b in destinations.values()
-        if a.name < b.name and overlap(a, b)
-    ]
+    pairs = overlapping(destinations)
     changed = True
     while changed:
         changed = False
@@ -34,6 +29,16 @@ def widened(destinations: Mapping[str, Destination]) -> dict[str, Destination]:
     return {
         name: replace(item, emits=tuple(sorted(emits[name]))) for name, item in destinations.items()
     }
+
+
+def overlapping(destinations: Mapping[str, Destination]) -> list[tuple[str, str]]:
+    """Return the names of each two destinations that may be one place."""
+    return [
+        (a.name, b.name)
+        for a in destinations.values()
+        for b in destinations.values()
+        if a.name < b.name and overlap(a, b)
+    ]
 
 
 def overlap(a: Destination, b: Destination) -> bool:

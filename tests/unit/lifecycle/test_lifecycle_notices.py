@@ -9,6 +9,7 @@ import pytest
 from gateway.lifecycle.notices import network_findings
 from gateway.network.dns import KUBE_DNS, NODE_LOCAL_DNS
 from gateway.network.sites import Site
+from gateway.policy.overlap import overlapping
 from gateway.policy.snapshot import read_files, snapshot_of
 
 POLICIES = Path(__file__).parents[3] / "policies"
@@ -97,3 +98,14 @@ def test_notices_know_the_cluster() -> None:
     assert network_findings(snapshot, Site(dns=KUBE_DNS)) == ()
     (found_there,) = network_findings(snapshot, Site(dns=NODE_LOCAL_DNS))
     assert "ports hold 53 of the cluster's DNS servers" in found_there.reason
+
+
+def test_notices_tell_who_shares_an_address() -> None:
+    """Two names for one place are found when the policy is loaded, for the log and for people."""
+    files = read_files(POLICIES)
+    text = ENTRY.partition("  server_names")[0].replace("fqdn", "cidr")
+    text = text.replace("a.example", "127.0.0.0/24").replace("- 443", "- 8731")
+    files["data/destinations.yaml"] += text.encode()
+    data = snapshot_of(files).data
+    assert overlapping(data.destinations) == [("extra", "open-data")]
+    assert overlapping(snapshot_of(read_files(POLICIES)).data.destinations) == []

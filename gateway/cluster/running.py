@@ -154,9 +154,15 @@ class Pods:
                 pod.changed.set()
 
     def discard(self, name: str) -> None:
-        """Delete a pod that has ended and whose end is on record; returns at once."""
+        """Delete a pod whose end is on record; returns at once.
+
+        One that came so late that nobody waited for it any more may still be running: without its
+        grace it would be gone from the server before it has ended.
+        """
         if found := self._watch.pods.get(name):
-            task = asyncio.create_task(self._delete(name, found["metadata"]["uid"], None, grace=0))
+            grace = 0 if has_ended(found) else None
+            gone = self._delete(name, found["metadata"]["uid"], None, grace=grace)
+            task = asyncio.create_task(gone)
             self._discarding.add(task)
             task.add_done_callback(self._discarding.discard)
 

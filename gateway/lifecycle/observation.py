@@ -16,6 +16,7 @@ import structlog
 from gateway.canonical import Json
 from gateway.clock import rfc3339
 from gateway.decisionlog.log import Entry
+from gateway.graph.records import MASK
 from gateway.lifecycle.parts import Parts
 from gateway.model import TaskNode
 from gateway.runs.events import (
@@ -173,7 +174,7 @@ class Observer:
 
 def _named(node: TaskNode) -> Json:
     """Return a node for the log: Luigi's id spells the first parameters out, masked ones too."""
-    masked = any(value.startswith("hmac-sha256:") for value in node.parameters.values())
+    masked = any(value.startswith(MASK) for value in node.parameters.values())
     return replace(
         node, task_id=f"{node.family}_{node.key[:10]}" if masked else node.task_id
     ).to_json()

@@ -130,11 +130,12 @@ class KubernetesExecutor:
         """Run one attempt to its end, after the end of any earlier one of the same task."""
         key = task.node.key
         async with self._one_at_a_time[key]:
-            if self._left:
+            if not self._left:
+                await self._end_others(key, attempt)
+            if self._left:  # then another attempt may live: this one must not begin
                 raise StoppedError
             if self._closed or (key, attempt) in self._ended:
                 return Outcome("FAILED", "it was ended before it began")
-            await self._end_others(key, attempt)
             known, families = known_for(self._approved(task), key)
             nodes = task.graph.nodes
             payload: dict[str, Json] = {

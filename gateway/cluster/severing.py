@@ -23,7 +23,9 @@ from gateway.errors import GatewayError
 from gateway.settings import ClusterSettings
 
 _log = structlog.get_logger()
-_BODY = {"metadata": {"labels": {PROFILE_LABEL: CUT}}}
+# An empty entry clears the record of who wrote which field (Kubernetes: "Clearing managedFields"),
+# which a cut pod has no use for: keeping it is a third of what the server does for the change.
+_BODY = {"metadata": {"labels": {PROFILE_LABEL: CUT}, "managedFields": [{}]}}
 _CONFLICT = 409
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
 WAS_CUT = "the launch was cut"

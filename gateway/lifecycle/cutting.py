@@ -101,7 +101,7 @@ class Cutting:
         """Take up what the former process left open, before any launch is taken up."""
         for case in await self._journal.open():
             self._open[case.order.id] = case
-            self._forbid(case.order.launches)
+            self._forbid(case.order)
         if self._open:
             await asyncio.wait({self._do(self.finish(), "finish cuts")}, timeout=_FIRST_WITHIN)
 
@@ -141,7 +141,7 @@ class Cutting:
         order = CutOrder(new_id(), at, principal, target.kind, target.name, reason, ids)
         case = self._open[order.id] = OpenCut(order)
         case.busy = True
-        self._forbid(ids)
+        self._forbid(order)
         await self._on_disk(self._journal.ordered(order))
         said = await asyncio.shield(self._do(self._carry_out(case, began), f"cut {order.id}"))
         return CutReport(said, max(item.cut.seconds for item in said), warning)
@@ -179,9 +179,9 @@ class Cutting:
         record = await self.known(target.name)
         return (LaunchCut(record.id, Cut(0, 0.0), record.state, logged=True),)
 
-    def _forbid(self, launch_ids: tuple[str, ...]) -> None:
-        for launch_id in launch_ids:
-            self._execution.forbid(launch_id)
+    def _forbid(self, order: CutOrder) -> None:
+        for launch_id in order.launches:
+            self._execution.forbid(launch_id, _sentence(order))
 
     # --- carrying out ---------------------------------------------------------------------------
 

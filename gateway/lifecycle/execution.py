@@ -62,9 +62,10 @@ class Execution:
         """The launches under way, as they stood when they began: known without the store."""
         return self._records
 
-    def forbid(self, launch_id: str) -> None:
-        """Begin this launch never again: whoever takes it up ends it."""
+    def forbid(self, launch_id: str, reason: str) -> None:
+        """Begin this launch never again: whoever takes it up ends it, and what runs is cancelled."""
         self._forbidden.add(launch_id)
+        self._supervisor.condemn(launch_id, reason)
 
     async def halt(self, launch_id: str, reason: str) -> None:
         """End what runs of a launch without a word in the log, which cannot be written now.

@@ -46,6 +46,7 @@ class Run:
         self._book = Book(order, settings.retry_count)
         self._halt = Halt()
         self._left = False
+        self._condemned = ""
         self.postponed = ""  # why it could not begin, and has to be tried again
         self._teller = Teller(order.launch_id, observe, self._halt)
         self._attempts = Attempts(
@@ -66,6 +67,10 @@ class Run:
     def stop(self, why: Exception) -> None:
         """End the run because of ``why``; ``carry`` then returns within seconds."""
         self._halt.stop(why)
+
+    def condemn(self, why: str) -> None:
+        """However the run ends from now on, it ends cancelled, because of ``why``."""
+        self._condemned = why
 
     def leave(self) -> None:
         """Let what runs live on, where it can be taken up again; the run then has no end yet."""
@@ -169,4 +174,6 @@ class Run:
 
     def _end(self, status: RunStatus, reason: str) -> RunFinished:
         book = self._book
+        if self._condemned:
+            status, reason = "cancelled", self._condemned
         return RunFinished(self._order.launch_id, status, reason, book.outputs(), book.counts())

@@ -62,6 +62,14 @@ class RunSupervisor:
         self._runs[order.launch_id] = run, task
         task.add_done_callback(lambda _: self._runs.pop(order.launch_id, None))
 
+    def condemn(self, launch_id: str, why: str) -> None:
+        """See to it that a run, should it end before it is cancelled, ends cancelled all the same.
+
+        Without its network it may fail in many ways, none of which is why it ended.
+        """
+        if found := self._runs.get(launch_id):
+            found[0].condemn(why)
+
     async def cancel(self, launch_id: str, reason: str = "cancelled") -> None:
         """Stop a run and return when nothing of it is alive; an unknown one has ended already."""
         if found := self._runs.get(launch_id):

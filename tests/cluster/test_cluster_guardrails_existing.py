@@ -6,6 +6,7 @@ tasks' namespace (``stranger``) and by the runner itself.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,9 +216,21 @@ def test_guardrails_refuse_cut_with_more(guarded: Installation, pod: str) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "change", [name for name in CHANGES if name not in {"other profile", "label removed"}]
+)
+def test_guardrails_refuse_cut_with_a_change(guarded: Installation, pod: str, change: str) -> None:
+    """A cut is recognised before all other conditions, so no other change may come with it."""
+    body = copy.deepcopy(CHANGES[change][0])
+    body.setdefault("metadata", {}).setdefault("labels", {})["sluice/profile"] = "cut"
+    refused(lambda: patch(guarded["runner"], pod, body), EXISTING, LABELS)
+
+
 def test_guardrails_accept_cut(guarded: Installation, pod: str) -> None:
     """The runner relabels a pod to ``cut``, as the gateway does it."""
-    cut = guarded["runner"].merge(pod, labels(profile="cut"))
+    body = labels(profile="cut")
+    body["metadata"]["managedFields"] = [{}]
+    cut = guarded["runner"].merge(pod, body)
     assert cut["metadata"]["labels"] == {"sluice/profile": "cut"}
 
 

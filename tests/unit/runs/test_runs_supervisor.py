@@ -166,6 +166,22 @@ async def test_cancel_between_entry_and_act(rig: Rig) -> None:
     assert rig.marks() == []
 
 
+@pytest.mark.parametrize("lost", [TaskStarted, TaskFinished])
+async def test_condemned(rig: Rig, lost: type[RunEvent]) -> None:
+    """A run whose network is being taken away ends cancelled, even where another fault is first."""
+    order = await rig.order("Leaf", name="only")
+
+    async def fail(event: RunEvent) -> None:
+        if isinstance(event, lost):
+            rig.supervisor.condemn(order.launch_id, "cut by somebody")
+            raise Retryable("log_away", "no entry can be written")
+
+    rig.hook = fail
+    end = await rig.carry(order)
+    assert (end.status, end.reason) == ("cancelled", "cut by somebody")
+    rig.supervisor.condemn(order.launch_id, "an ended run is left alone")
+
+
 async def test_cancel_what_has_ended(rig: Rig) -> None:
     """Cancelling or awaiting a run that has ended, or never was, is not an error."""
     await rig.run("Leaf")

@@ -3,9 +3,9 @@
 ``python -I -m gateway.runs.driver FD``, with an empty environment. It knows node keys and numbers,
 and nothing else: no parameter, no path, no credential, no pipeline code, no database. Order,
 priorities, resources, retries, time-outs, disabled tasks and dynamic dependencies are Luigi's own
-doing; the one thing replaced is ``Worker._create_task_process`` (private to Luigi 3.8.1, pinned,
-and held by ``tests/contract/test_contract_luigi.py``): here a started task is a line to the
-gateway, and its end is a line back.
+doing; what decides nothing is replaced in two places, private to Luigi 3.8.1, which is pinned, and
+held by ``tests/contract/test_contract_luigi.py``. ``Worker._create_task_process``: here a started
+task is a line to the gateway, and its end is a line back. ``Scheduler.count_pending``: see there.
 
 There is one thread. Luigi waits on its result queue, so the queue is where the socket is read:
 nothing touches the scheduler, which is not thread-safe, behind Luigi's back.
@@ -41,6 +41,25 @@ _FOREVER = 10 * 365 * 86_400  # seconds; for limits that only make sense in a sh
 _WAIT = 0.25  # seconds between two looks at time-outs and retries; results never wait for it
 
 Result = tuple[str, str, str, list[str], list[tuple[None, str, dict[str, str]]]]
+
+
+class LoneScheduler(Scheduler):
+    """Luigi's scheduler, for one worker."""
+
+    def count_pending(self, worker: str) -> dict[str, Any]:
+        """Count nothing.
+
+        Luigi counts all pending and lists all running tasks each time a task begins or ends, for
+        lines in its log and for workers that wait for each other's tasks: at 1,000 tasks that was
+        two fifths of this process's time, and it grows with the square of their number.
+        """
+        return {
+            "n_pending_tasks": 0,
+            "n_unique_pending": 0,
+            "n_pending_last_scheduled": 0,
+            "worker_state": self._state.get_worker(worker).state,
+            "running_tasks": [],
+        }
 
 
 class GatewayWorker(Worker):
@@ -91,7 +110,7 @@ class Driver:
         never come, such as missing external data; so it is asked again when a retry is due.
         """
         settings = self._plan.settings
-        scheduler = Scheduler(
+        scheduler = LoneScheduler(
             prune_on_get_work=True,  # this is what makes a failed task pending again
             retry_delay=settings.retry_delay,
             retry_count=settings.retry_count,

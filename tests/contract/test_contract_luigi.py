@@ -58,6 +58,35 @@ def test_the_one_override() -> None:
     assert "_create_task_process(task)" in inspect.getsource(luigi.worker.Worker._run_task)
 
 
+def test_counts() -> None:
+    """What our scheduler does not count decides nothing for a worker that does not stay alive."""
+    own = {name for name in vars(driver.LoneScheduler) if not name.startswith("__")}
+    assert own == {"count_pending"}
+    lone = driver.LoneScheduler()
+    lone.add_worker("a", {})
+    stock = luigi.scheduler.Scheduler.count_pending(lone, "a")
+    assert lone.count_pending("a") == stock
+    counts = {name for name in stock if name.startswith("n_")}
+    worker = luigi.worker.Worker
+    readers = {
+        name
+        for name, method in vars(worker).items()
+        if inspect.isfunction(method)
+        and counts & (_reads(method, "get_work_response") | _reads(method, "r"))
+    }
+    assert readers == {"_log_remote_tasks", "_keep_alive", "run"}
+    assert re.findall(r".*n_pending.*", inspect.getsource(worker.run)) == [
+        '            logger.debug("Pending tasks: %s", get_work_response.n_pending_tasks)'
+    ]
+    assert "if not self._config.keep_alive:\n            return False" in inspect.getsource(
+        worker._keep_alive
+    )
+    assert luigi.worker.worker().keep_alive is False
+    # the list of running tasks goes to the history, which is cut short: see `test_histories`
+    assert inspect.getsource(worker).count("running_tasks=running_tasks") == 1
+    assert "get_work_response.running_tasks" in inspect.getsource(worker._log_remote_tasks)
+
+
 def test_what_a_worker_reads_of_a_process() -> None:
     """Our attempt has everything that the worker reads of a task's process."""
     worker = luigi.worker.Worker

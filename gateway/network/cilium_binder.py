@@ -93,7 +93,7 @@ class CiliumBinder:
     async def catalogue(self, entries: Entries, names: Collection[str]) -> Entries:
         """Return the entries with each Service among ``names`` as it is now, as ``service``.
 
-        The service account of its pods is left out: the binder may not read pods. A name that the
+        The service account of its pods is the catalogue's word, where it says one. A name that the
         catalogue lacks is not looked up. Raises ``Unprocessable`` (``service_unresolvable``),
         ``Misconfigured``, and ``ClusterAway`` when nobody answered for ``patience_seconds``.
         """

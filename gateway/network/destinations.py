@@ -1,8 +1,9 @@
 """Catalogue entries as the network reads them: parsed strictly, then trusted.
 
 Only what a packet filter can see is read: kind, host, except, ports, protocol, server names, and
-for a Service what planning resolved it to. A field that nobody knows is refused, because a
-misspelled ``except`` would widen what a task may reach. Nothing here knows about data classes.
+for a Service the account of its pods and what planning resolved it to. A field that nobody knows is
+refused, because a misspelled ``except`` would widen what a task may reach. Nothing here knows about
+data classes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _TRANSPORTS: Mapping[object, Transport] = {
 _TLS = ("https", "tcp")  # protocols under which a server name may be demanded
 _KINDS = ("fqdn", "cidr", "service", "kube-apiserver")
 _READ = ("kind", "ports", "protocol")
-_OPTIONAL = ("host", "except", "server_names", "service")
+_OPTIONAL = ("host", "service_account", "except", "server_names", "service")
 # What the catalogue says to people and to policy: no packet filter can see it.
 _NOT_OURS = ("name", "known", "title", "tenancy", "emits", "accepts", "agents")
 
@@ -100,10 +101,17 @@ def _parse(name: str, value: object) -> NetworkDestination:
         kind = text(entry["kind"])
         if kind not in _KINDS:
             raise Fault(f"is none of {', '.join(_KINDS)}")
-    for field, owner in (("except", "cidr"), ("service", "service")):
+    for field, owner in (
+        ("except", "cidr"),
+        ("service", "service"),
+        ("service_account", "service"),
+    ):
         if entry.get(field) and kind != owner:
             with at(field):
                 raise Fault(f"goes with kind {owner} alone")
+    if account := entry.get("service_account"):
+        with at("service_account"):
+            names.check_service_account(text(account))
     host = _host(kind, entry.get("host"))
     with at("server_names"):
         server_names = _server_names(entry.get("server_names"), entry["protocol"])

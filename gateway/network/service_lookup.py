@@ -1,8 +1,8 @@
 """Resolves a Service of the cluster to the pods behind it and the port on which they listen.
 
 Done when planning, and frozen with the plan: a Service that changes afterwards gives another
-profile, so that binding notices. The service account of the pods is left out, because the gateway
-may not read other people's pods, and neither Services nor endpoints tell it.
+profile, so that binding notices. The service account of the pods is the catalogue's word, where it
+says one: the gateway may not read other people's pods, and neither Services nor endpoints tell it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ async def resolved(
             "selector": found["spec"].get("selector") or {},
             "ports": sorted(backends),
         }
+        if account := entry.get("service_account"):
+            service["service_account"] = account
         with at("host"):
             parse_service(service, host)
     except Fault as fault:

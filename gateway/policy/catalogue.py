@@ -202,6 +202,7 @@ def _destination(name: str, item: Mapping[str, Any]) -> Destination:
         agents=item.get("agents", False),
         holes=tuple(item.get("except", ())),
         server_names=tuple(item.get("server_names", ())),
+        service_account=item.get("service_account", ""),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from typing import Any
 
 from gateway.clock import rfc3339
 from gateway.policy.data import PUBLIC
@@ -75,17 +76,23 @@ def _destinations(files: Files) -> Iterator[Finding]:
                 f"only {PUBLIC} may go there"
             )
             yield file.finding((name, "accepts"), reason)
-        if reason := _host(entry["kind"], entry.get("host")):
-            yield file.finding((name, "host"), reason)
-        for index, ports in enumerate(entry["ports"]):
-            if isinstance(ports, Mapping) and ports["endPort"] < ports["port"]:
-                yield file.finding((name, "ports", index), "endPort is below port")
-        holes = entry.get("except", [])
-        if holes and entry["kind"] != "cidr":
-            yield file.finding((name, "except"), "goes with kind cidr alone")
-        for index, hole in enumerate(holes):
-            if reason := _range(hole):
-                yield file.finding((name, "except", index), reason)
+        for path, reason in _place(entry):
+            yield file.finding((name, *path), reason)
+
+
+def _place(entry: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield field and fault of what an entry says of where it is."""
+    if reason := _host(entry["kind"], entry.get("host")):
+        yield ("host",), reason
+    for index, ports in enumerate(entry["ports"]):
+        if isinstance(ports, Mapping) and ports["endPort"] < ports["port"]:
+            yield ("ports", index), "endPort is below port"
+    for field, kind in (("except", "cidr"), ("service_account", "service")):
+        if entry.get(field) and entry["kind"] != kind:
+            yield (field,), f"goes with kind {kind} alone"
+    for index, hole in enumerate(entry.get("except", [])):
+        if reason := _range(hole):
+            yield ("except", index), reason
 
 
 def _host(kind: str, host: str | None) -> str:

@@ -159,10 +159,11 @@ class Destination:
 
     ``kind`` says how ``host`` is to be read: ``fqdn`` a name, ``cidr`` an address or a range less
     ``holes``, ``service`` a Kubernetes Service as ``namespace/name``; ``kube-apiserver`` has no
-    host. ``server_names`` are the TLS names of which a connection has to ask for one. ``emits``
-    already holds the classes of every destination whose address overlaps this one. ``tenancy``
-    ``shared`` counts as the internet: an attacker can hold an account there too. Lists are in the
-    order of the file, so that whoever finds fault with an entry can name its line.
+    host. ``service_account`` is that of a Service's pods, where it is known. ``server_names`` are
+    the TLS names of which a connection has to ask for one. ``emits`` already holds the classes of
+    every destination whose address overlaps this one. ``tenancy`` ``shared`` counts as the
+    internet: an attacker can hold an account there too. Lists are in the order of the file, so
+    that whoever finds fault with an entry can name its line.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Destination:
     agents: bool = False  # whether an agent's launch may reach it
     holes: tuple[str, ...] = ()  # `except` in the file
     server_names: tuple[str, ...] = ()
+    service_account: str = ""
 
     def to_json(self) -> dict[str, Json]:
         """Return the form that is joined into ``input.task.destinations``."""
@@ -186,6 +188,7 @@ class Destination:
             "title": self.title,
             "kind": self.kind,
             "host": self.host or None,
+            "service_account": self.service_account or None,
             "except": list(self.holes),
             "ports": [ports.to_json() for ports in self.ports],
             "protocol": self.protocol,

@@ -88,6 +88,21 @@ async def test_service_is_its_pods_and_their_port(bed: Bench, kind: str) -> None
     }
 
 
+async def test_service_account_is_known_by_the_catalogue(bed: Bench, oracle: PolicyOracle) -> None:
+    """Where the catalogue says it, pods of another account are out of reach, whatever they wear."""
+    serve(bed, {"port": 80, "targetPort": 8080})
+    said = entry(bed) | {"service_account": "loader"}
+    entries = await bed.binder.catalogue({"web": said}, ["web"])
+    assert entries["web"]["service"]["service_account"] == "loader"
+    found = profile(["web"], entries, bed.binder.site)
+    await bed.binder.bind(BindOrder("launch-1", "ada", (found,), RECEIPT))
+    (name,) = bed.policies()
+    made = bed.api.get(f"{bed.path}/{name}")
+    (peer,) = made["spec"]["egress"][-1]["toEndpoints"]
+    assert peer["matchLabels"]["k8s:io.cilium.k8s.policy.serviceaccount"] == "loader"
+    assert oracle.ask(made).ok
+
+
 async def test_service_becomes_a_policy(bed: Bench, oracle: PolicyOracle) -> None:
     """What was resolved is bound: pods by namespace and label, and the pods' own port."""
     serve(bed, {"port": 80, "targetPort": 8080})

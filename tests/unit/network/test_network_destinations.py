@@ -141,6 +141,16 @@ REFUSED: dict[str, tuple[Entry, str, str]] = {
         "service.service_account",
         "service account",
     ),
+    "service account of the catalogue": (
+        service(service_account="A b"),
+        "service_account",
+        "service account",
+    ),
+    "service account without a Service": (
+        fqdn(service_account="a"),
+        "service_account",
+        "kind service alone",
+    ),
 }
 
 

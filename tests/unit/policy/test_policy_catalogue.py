@@ -127,6 +127,8 @@ def test_policy_catalogue_a_pattern_is_matched_to_the_end() -> None:
         ),
         (destination("d", more="exept: [10.0.0.1]"), "did you mean 'except'?"),
         (destination("d", more="server_names: []"), "non-empty"),
+        (destination("d", more="service_account: web"), "goes with kind service alone"),
+        (destination("d", "a/b", "service", more="service_account: Web"), "does not match"),
         (destination("d", emits="[]", accepts="[]"), "non-empty"),
     ],
 )
@@ -207,6 +209,7 @@ def test_policy_catalogue_rules_see_every_field_of_a_destination() -> None:
     ports = "[443, {port: 8000, endPort: 8080}]"
     text += cidr("10.0.0.0/8", "10.1.0.0/16", ports=ports).replace("NAME", "d")
     text += "  server_names: [b.test, a.test]\n" + api_server().replace("NAME", "e")
+    text += destination("f", "data/web", "service", more="service_account: loader")
     found = data(data__destinations__yaml=text).destinations
     assert found["d"].to_json() == {
         "name": "d",
@@ -214,6 +217,7 @@ def test_policy_catalogue_rules_see_every_field_of_a_destination() -> None:
         "title": "T",
         "kind": "cidr",
         "host": "10.0.0.0/8",
+        "service_account": None,
         "except": ["10.1.0.0/16"],
         "ports": [{"port": 443, "endPort": 443}, {"port": 8000, "endPort": 8080}],
         "protocol": "https",
@@ -224,6 +228,7 @@ def test_policy_catalogue_rules_see_every_field_of_a_destination() -> None:
         "agents": False,
     }
     assert found["e"].to_json()["host"] is None
+    assert found["f"].to_json()["service_account"] == "loader"
 
 
 def test_policy_catalogue_one_account_belongs_to_one_person() -> None:

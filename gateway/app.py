@@ -192,7 +192,12 @@ async def _watch_cluster(
     guarding = cluster.guarding(parts)
     await guarding.at_start()
     reconciliation = Reconciliation(parts, cluster.pods, execution.under_way, cluster.resolver.asks)
-    for name, run in (("guarding", guarding.run), ("reconciliation", reconciliation.run)):
+    watching = {
+        "guarding": guarding.run,
+        "reconciliation": reconciliation.run,
+        "collecting": cluster.collecting(parts).run,
+    }
+    for name, run in watching.items():
         stack.push_async_callback(_cancel, asyncio.create_task(run(), name=name))
     return {
         "cluster": lambda: cluster.watch.away,

@@ -192,6 +192,13 @@ def _network(commands: Commands) -> None:
     render.add_argument("--dns", default="kube-dns", help="kube-dns, node-local-dns or openshift")
     render.add_argument("--baseline", action="store_true", help="the namespace's baseline too")
     render.add_argument("--json", action="store_true", help="print JSON")
+    text = "print what an installation begins with, and explain what is offered besides"
+    base = _add(inner, "baseline", networks.show_baseline, text)
+    base.add_argument("--namespace", default="sluice-tasks", help="the pipelines' namespace")
+    base.add_argument(
+        "--clusterwide", action="store_true", help="the offered policy of the whole cluster too"
+    )
+    base.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _log(commands: Commands) -> None:

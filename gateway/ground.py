@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.cluster.client import ClusterClient
+from gateway.cluster.collector import PayloadCollector
 from gateway.cluster.delivery import Deliveries
 from gateway.cluster.guard import try_forbidden
 from gateway.cluster.running import Pods
@@ -17,6 +18,7 @@ from gateway.cluster.watching import PodWatch
 from gateway.errors import Misconfigured
 from gateway.graph.pod_resolver import PodResolver
 from gateway.keys import KeyRing
+from gateway.lifecycle.collecting import Collecting
 from gateway.lifecycle.guarding import Guarding
 from gateway.lifecycle.parts import Parts
 from gateway.model import Receipt
@@ -64,6 +66,12 @@ class Cluster:
             try_forbidden, self.runner, self.writer, self.pods, parts.settings.cluster
         )
         return Guarding(parts, self.binder, attempt)
+
+    def collecting(self, parts: Parts) -> Collecting:
+        """Return what deletes code that no launch needs."""
+        namespace = parts.settings.cluster.namespace
+        collector = PayloadCollector(self.runner, namespace, self.deliveries)
+        return Collecting(parts.database, parts.settings, collector)
 
 
 async def find_cluster(

@@ -192,6 +192,11 @@ class ClusterSettings(Section):
     keep_profile_seconds: float = Field(
         86_400.0, ge=0, description="Until the policy of a profile that nobody uses is deleted."
     )
+    keep_code_seconds: float = Field(
+        86_400.0,
+        ge=600,  # with ``patience_seconds``: longer than from a delivery to the pod that mounts it
+        description="Until code and entry points in the cluster that nobody uses are deleted.",
+    )
     audit_seconds: float = Field(60.0, gt=0, description="How often policies are compared.")
     guard_seconds: float = Field(
         60.0, gt=0, description="How often a forbidden pod is tried, as a dry run."

@@ -31,10 +31,13 @@ _SILENCE = 150.0  # seconds of a watch; a bookmark comes each minute
 _LONGEST_EVENT = 8_000_000  # bytes; etcd keeps objects below 1.5 MB, and JSON is longer
 _LONGEST = 16_000_000  # bytes of one answer; a list of 1,000 pods has some 8 MB
 _OK, _UNKNOWN_USER, _CONFLICT, _GONE, _TOO_MANY, _BROKEN = 400, 401, 409, 410, 429, 500
+_PAGE = "500"  # objects of one answer
 _DRY_RUN = {"dryRun": "All"}
 _STRICT = {"fieldValidation": "Strict"}
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+_JSON = "application/json"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class ClusterAway(Retryable):
@@ -69,7 +72,12 @@ class WatchExpired(Retryable):
 
 
 class ClusterClient:
-    """One user of one API server."""
+    """One user of one API server.
+
+    Everything that asks it raises ``ClusterRefused``, ``ClusterAway`` where the answer is not known
+    (nor what came of the question), ``Misconfigured`` (``cluster_token``) where the token's file
+    cannot be read, and ``IntegrityViolation`` (``cluster_answer``) where an answer is no object.
+    """
 
     def __init__(self, client: ApiClient, token: Path | None = None) -> None:
         """Use ``open``."""
@@ -121,6 +129,24 @@ class ClusterClient:
         """Return an object or a list. Raises ``ClusterRefused`` (``missing``), ``ClusterAway``."""
         return await self._object("GET", path, query)
 
+    async def listed(self, path: str, *, metadata_only: bool = False) -> AsyncIterator[Object]:
+        """Yield every object of a collection, a page at a time, all as of one moment.
+
+        ``metadata_only`` leaves out what the objects hold: of ConfigMaps that is nearly all.
+        """
+        query = {"limit": _PAGE}
+        while True:
+            accept = _METADATA if metadata_only else _JSON
+            page = await self._object("GET", path, query, accept=accept)
+            items, meta = page.get("items"), page.get("metadata")
+            if not (isinstance(items, list) and isinstance(meta, dict)):
+                raise IntegrityViolation("cluster_answer", "the cluster's answer is no list")
+            for item in items:
+                yield item
+            if not meta.get("continue"):
+                return
+            query["continue"] = meta["continue"]
+
     async def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Create under a collection; fields that the schema lacks are refused."""
         return await self._object("POST", path, _query(_STRICT, dry_run=dry_run), body)
@@ -156,9 +182,12 @@ class ClusterClient:
                 raise
 
     async def data(self, path: str, limit: int, **query: str) -> bytes:
-        """Return an answer as it comes, cut at ``limit`` bytes."""
+        """Return an answer as it comes, cut at ``limit`` bytes.
+
+        Raises ``ClusterRefused`` (``missing``), ``ClusterAway``, ``Misconfigured``.
+        """
         async with _translated():
-            response = await self._send("GET", path, query, None, "application/json")
+            response = await self._send("GET", path, query, None, _JSON)
             try:
                 if response.status >= _OK:
                     raise _refusal(response.status, await response.content.read(_LONGEST))
@@ -187,7 +216,7 @@ class ClusterClient:
         }
         async with _translated():
             response = await self._send(
-                "GET", path, query, None, "application/json", seconds + 30, silence=_SILENCE
+                "GET", path, query, None, _JSON, seconds + 30, silence=_SILENCE
             )
             try:
                 if response.status >= _OK:
@@ -208,10 +237,11 @@ class ClusterClient:
         path: str,
         query: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
-        content: str = "application/json",
+        content: str = _JSON,
+        accept: str = _JSON,
     ) -> Object:
         async with _translated():
-            response = await self._send(method, path, query, body, content)
+            response = await self._send(method, path, query, body, content, accept=accept)
             data = await response.read()
         if response.status >= _OK:
             raise _refusal(response.status, data)
@@ -226,11 +256,12 @@ class ClusterClient:
         content: str,
         seconds: float = 30.0,
         silence: float | None = None,
+        accept: str = _JSON,
     ) -> aiohttp.ClientResponse:
         self.requests += 1
         configuration = self._client.configuration
         url = f"{configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Content-Type": content, "Accept": "application/json"}
+        headers = {"Content-Type": content, "Accept": accept}
         if login := await self._login():
             headers["Authorization"] = login
         answer: RESTResponse = await self._client.rest_client.request(

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.cluster.expansion import MessageError
+from gateway.cluster.message import parse_canary
 from gateway.cluster.pods import CANARY, CONTAINER
 
 Status = Mapping[str, Any]
@@ -121,11 +123,23 @@ def _canary_said(pod: Status) -> str:
         ended = (container.get("state") or {}).get("terminated") or {}
         if container.get("name") == CANARY and ended.get("exitCode") not in (None, *_ALLOWED_EXIT):
             node = (pod.get("spec") or {}).get("nodeName")
+            if _reached(ended):
+                why = "no policy is in force there; look at its Cilium agent"
+                return f"the canary could be reached from node {node}: {why}"
+            said = _cut(ended.get("message") or ended.get("reason"))
             return (
-                f"the canary did not end well on node {node}, so no policy may be in force there:"
-                f" {_cut(ended.get('message') or ended.get('reason'))}"
+                f"the canary's probe did not end well on node {node}, so it is not known whether "
+                f"policy is in force there: {said}"
             )
     return ""
+
+
+def _reached(ended: Status) -> bool:
+    """Whether the probe itself says so, and not the kubelet that something befell it."""
+    try:
+        return parse_canary(ended.get("message"))
+    except MessageError:
+        return False
 
 
 def _disruption(status: Status) -> str:

@@ -138,7 +138,7 @@ def _approved(graph: TaskGraph, key: str, place: Mapping[int | str, int]) -> dic
     possible = node.kind == "possible"
     clear = {} if possible else graph.clear_parameters(key)
     return {
-        **_record(node.module, node.family, list(node.egress), node.task_id),
+        **_record(node.module, node.family, list(node.egress), graph.luigi_id(key)),
         "kind": node.kind,
         "priority": node.priority,
         "resources": dict(node.resources),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 PROFILE_LABEL = "sluice/profile"
 CUT = "cut"  # the label's value on a pod whose network was taken away
@@ -21,6 +22,8 @@ PROBE = "probe"  # in the place of a task, on a pod that asks what is complete
 RESOLVE = "resolve"  # the same, on a pod that resolves a graph
 
 _KEY_DIGITS = 24  # of the task's key: 96 bits, which nobody makes two tasks share
+_PAYLOAD_DIGITS = 32  # of a ConfigMap's content: 128 bits
+_PAYLOAD = re.compile(rf"sluice-(guest|code)-[0-9a-f]{{{_PAYLOAD_DIGITS}}}")
 _NAME = re.compile(r"([0-9a-f]{32})-([0-9a-z]{1,24})-([0-9]{1,9})")
 
 
@@ -41,3 +44,16 @@ def is_pod_name(name: str, annotations: Mapping[str, str]) -> bool:
         and found[1] == annotations.get(LAUNCH_ID, "").replace("-", "")
         and found[2] == annotations.get(TASK, "")[:_KEY_DIGITS]
     )
+
+
+def payload_name(kind: Literal["guest", "code"], digest: str) -> str:
+    """Return the name of the ConfigMap of an entry point or of a pipeline's code.
+
+    ``digest`` is the SHA-256 of what it holds, in hexadecimal.
+    """
+    return f"sluice-{kind}-{digest[:_PAYLOAD_DIGITS]}"
+
+
+def is_payload_name(name: str) -> bool:
+    """Whether a ConfigMap has a name that the gateway gives."""
+    return _PAYLOAD.fullmatch(name) is not None

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.canonical import sha256
 from gateway.errors import IntegrityViolation, Unprocessable
 
 MAX_CODE_BYTES = 900 * 1024  # a ConfigMap holds 1 MiB
@@ -62,11 +61,6 @@ def code_archive(tree: Path) -> bytes:
             step="run",
         )
     return data
-
-
-def archive_digest(archive: bytes) -> str:
-    """Return what an archive is called after: its SHA-256, in hexadecimal."""
-    return sha256(archive)
 
 
 def _archive(files: Mapping[str, bytes], compression: int) -> bytes:

@@ -16,12 +16,13 @@ from typing import Any
 import structlog
 
 from gateway.cluster.client import ClusterAway, ClusterClient, ClusterRefused, Object
-from gateway.cluster.ending import PodEnd, end_of, has_begun, has_ended, refused, trouble
+from gateway.cluster.ending import PodEnd, end_of, has_ended, refused
+from gateway.cluster.following import Followed, PodPatience
 from gateway.cluster.pods import CONTAINER, Manifest, PodOrder, is_same
 from gateway.cluster.sealing import is_sealed, opened_report, pod_key
 from gateway.cluster.severing import WAS_CUT, Severance, Severed
 from gateway.cluster.watching import PodWatch, answered
-from gateway.errors import GatewayError, IntegrityViolation
+from gateway.errors import GatewayError, IntegrityViolation, Misconfigured
 from gateway.settings import ClusterSettings
 
 _log = structlog.get_logger()
@@ -29,58 +30,6 @@ _FIRST_PAUSE = 0.1
 _LAST_WITHIN = 3.0  # seconds
 _OBEYED_WITHIN = 10.0  # seconds; the API server drops a request soon after its client has gone
 _NOT_MINE = "a pod of that name is there, and is not the one that was approved"
-
-
-class _Followed:
-    """A pod that somebody waits for."""
-
-    def __init__(self) -> None:
-        self.uid: str | None = None
-        self.latest: Object | None = None
-        self.changed = asyncio.Event()
-        self.gone = False
-        self.stopped: str | None = None  # why, when it was ended from here
-        self.left = False  # nobody waits any more; it lives on
-        self.seen_out = asyncio.Event()
-
-    def hear(self, pod: Object, gone: bool) -> None:
-        """Take what the watch says; of another pod of the same name it says nothing."""
-        if self.uid is None or pod["metadata"]["uid"] == self.uid:
-            self.latest, self.gone = pod, gone
-        elif self.latest is not None:
-            self.gone = True  # another one took the name: this one is not there any more
-        self.changed.set()
-
-
-class _Patience:
-    """How long one pod is waited for. Times are of the event loop, in seconds."""
-
-    def __init__(self, settings: ClusterSettings, order: PodOrder) -> None:
-        self._pull_seconds = settings.pull_seconds
-        self._pending_seconds = min(settings.pending_seconds, order.pending_seconds)
-        self._seconds = order.seconds
-        self._since: float | None = None
-        self._no_image_since: float | None = None
-        self._begun: float | None = None
-
-    def until(self, pod: Object, now: float) -> float | None:
-        """Return when patience with a pod in this state ends; None is never."""
-        if has_begun(pod):
-            self._begun = self._begun or now
-            return None if self._seconds is None else self._begun + self._seconds
-        self._since = self._since or now
-        until = self._since + self._pending_seconds
-        self._no_image_since = (self._no_image_since or now) if trouble(pod).image else None
-        if self._no_image_since is not None:
-            until = min(until, self._no_image_since + self._pull_seconds)
-        return until
-
-    def why(self, pod: Object, now: float) -> str:
-        """Return why it ended, in words."""
-        if self._begun is not None:
-            return f"it ran longer than {self._seconds:g} s"
-        waited = round(now - (self._since or now))
-        return f"it had not begun after {waited} s: {trouble(pod).reason}"
 
 
 class LeftRunning(Exception):
@@ -104,7 +53,7 @@ class Pods:
         self._settings = settings
         self._pods_path = f"/api/v1/namespaces/{settings.namespace}/pods"
         self._secrets_path = f"/api/v1/namespaces/{settings.namespace}/secrets"
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, Followed] = {}
         self._discarding: set[asyncio.Task[None]] = set()
         self._severance = Severance(client, watch, settings)
         self._closing = False
@@ -125,7 +74,7 @@ class Pods:
         """
         if order.name in self._followed:
             raise IntegrityViolation("pod_twice", f"the pod {order.name} is waited for already")
-        pod = self._followed[order.name] = _Followed()
+        pod = self._followed[order.name] = Followed()
         try:
             made = await self._make(order, pod)
             if made is not None:
@@ -202,7 +151,7 @@ class Pods:
 
     # --- making ---------------------------------------------------------------------------------
 
-    async def _make(self, order: PodOrder, pod: _Followed) -> PodEnd | None:
+    async def _make(self, order: PodOrder, pod: Followed) -> PodEnd | None:
         """Make the pod and what it needs; return an end when there is none to wait for."""
         manifest = order.manifest()
         with self._severance.making(order.name):
@@ -229,7 +178,7 @@ class Pods:
             await self._give(order, pod, pod.uid)
         return None
 
-    async def _insist(self, name: str, manifest: Manifest, pod: _Followed) -> Object | None:
+    async def _insist(self, name: str, manifest: Manifest, pod: Followed) -> Object | None:
         """Return the pod when the server has it for sure; None when it was stopped before.
 
         A request without an answer may have been obeyed: from then on the pod counts as there,
@@ -251,7 +200,7 @@ class Pods:
                 if unsure and (found := await self._late(name, pod)):
                     return found
                 raise
-            except ClusterAway as error:
+            except (ClusterAway, Misconfigured) as error:  # also a former gateway's may be there
                 unsure = True
                 if loop.time() > deadline:
                     pod.stopped = f"its pod could not be made: {error.public_message}"
@@ -278,7 +227,7 @@ class Pods:
         _log.info("pod_adopted", pod=name)
         return found
 
-    async def _late(self, name: str, pod: _Followed) -> Object | None:
+    async def _late(self, name: str, pod: Followed) -> Object | None:
         """Return a pod whose creation was not answered, should it come after all.
 
         Asking for it once more would be surer, and would make a pod of a launch that was cut.
@@ -288,20 +237,17 @@ class Pods:
         while True:
             try:
                 return await self._client.get(f"{self._pods_path}/{name}")
-            except ClusterRefused as error:
-                if not error.missing:
-                    raise
+            except GatewayError as error:
                 if pod.left:
                     raise LeftRunning from error
-                if loop.time() > until:
+                if not (isinstance(error, ClusterRefused) and error.missing):
+                    pause = await answered(error, pause)  # whoever may not look knows nothing
+                elif loop.time() > until:
                     return None
-                await asyncio.sleep(pause)
-            except ClusterAway as error:
-                if pod.left:
-                    raise LeftRunning from error
-                pause = await answered(error, pause)
+                else:
+                    await asyncio.sleep(pause)
 
-    async def _give(self, order: PodOrder, pod: _Followed, uid: str) -> None:
+    async def _give(self, order: PodOrder, pod: Followed, uid: str) -> None:
         """Make the Secret that the pod waits for; the pod owns it."""
         pause = _FIRST_PAUSE
         while True:
@@ -311,7 +257,7 @@ class Pods:
             except ClusterRefused as error:
                 if not error.exists:
                     await self.stop(order.name, refused(error.reason, error.message))
-            except ClusterAway as error:
+            except (ClusterAway, Misconfigured) as error:
                 if pod.left:
                     raise LeftRunning from error
                 pause = await answered(error, pause)
@@ -320,9 +266,9 @@ class Pods:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    async def _see_out(self, order: PodOrder, pod: _Followed) -> PodEnd:
+    async def _see_out(self, order: PodOrder, pod: Followed) -> PodEnd:
         """Return when the pod has ended, ending it where it never begins, or takes too long."""
-        loop, patience = asyncio.get_running_loop(), _Patience(self._settings, order)
+        loop, patience = asyncio.get_running_loop(), PodPatience(self._settings, order)
         while True:
             pod.changed.clear()
             latest = pod.latest or {}
@@ -338,7 +284,7 @@ class Pods:
                 async with asyncio.timeout_at(until):
                     await pod.changed.wait()
 
-    def _end(self, pod: _Followed, latest: Object) -> PodEnd:
+    def _end(self, pod: Followed, latest: Object) -> PodEnd:
         end = end_of(latest)
         if is_sealed(end.message) and pod.uid is not None:
             key = pod_key(self._key, pod.uid)
@@ -352,7 +298,7 @@ class Pods:
     # --- ending ---------------------------------------------------------------------------------
 
     async def _delete(
-        self, name: str, uid: str, pod: _Followed | None, grace: int | None = None
+        self, name: str, uid: str, pod: Followed | None, grace: int | None = None
     ) -> None:
         """Ask for the end of this very pod, until the server has taken the request.
 
@@ -378,7 +324,7 @@ class Pods:
             await self.stop(name, "it was ended")
             await other.seen_out.wait()
             return
-        pod = self._followed[name] = _Followed()
+        pod = self._followed[name] = Followed()
         try:
             found: Any = self._watch.pods.get(name)
             if found is None:

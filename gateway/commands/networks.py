@@ -1,7 +1,10 @@
-"""`sluice network render`: the policies that tasks would get, as YAML, without a cluster.
+"""`sluice network render|baseline`: the policies that tasks would get, as YAML, without a cluster.
 
-Reads a plan (the answer of `sluice plan --json`) or names of destinations, and the catalogue. It
-prints what the gateway would create, byte for byte, or says why it cannot.
+`render` reads a plan (the answer of `sluice plan --json`) or names of destinations, and the
+catalogue. It prints what the gateway would create, byte for byte, or says why it cannot.
+
+`baseline` prints what an administrator installs before, and explains what the whole cluster could
+have besides. It never prints a clusterwide policy that was not asked for: output gets applied.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +21,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.console import Console
 
 from gateway.errors import Conflict, Rejected, Unprocessable
-from gateway.network.baseline import baseline
+from gateway.network.baseline import (
+    ENFORCE_ALWAYS_EXPLANATION,
+    INIT_DENY_EXPLANATION,
+    baseline,
+    init_deny,
+)
 from gateway.network.cilium import Manifest, policy, to_yaml
 from gateway.network.dns import flavour
 from gateway.network.profiles import Catalogue, Profile, profile
@@ -63,6 +72,38 @@ async def render(arguments: argparse.Namespace, console: Console) -> int:  # noq
     else:
         print(_text(fixed, rendered), end="")  # noqa: T201 -- a command's output
     return 0
+
+
+async def show_baseline(arguments: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 -- every command has both
+    """Print a namespace's own policies and the offers; with ``--clusterwide``, that policy too.
+
+    Raises ``Misconfigured`` when ``--namespace`` is not the name of one.
+    """
+    fixed = baseline(arguments.namespace)
+    offered = (init_deny(),) if arguments.clusterwide else ()
+    if arguments.json:
+        print(json.dumps([*fixed, *offered], indent=2))  # noqa: T201 -- a command's output
+    else:
+        print(to_yaml(fixed) + _offers(offered), end="")  # noqa: T201 -- a command's output
+    return 0
+
+
+def _offers(asked_for: Iterable[Manifest]) -> str:
+    """Return what touches every tenant, explained, behind the policies that are asked for of it."""
+    way = "`--clusterwide` prints the policy; deploy/clusterwide holds it."
+    return "".join(
+        (
+            "#\n# Offered, for the cluster's administrators to decide.\n",
+            _comment(ENFORCE_ALWAYS_EXPLANATION),
+            _comment(f"{INIT_DENY_EXPLANATION} {way}"),
+            to_yaml(asked_for),
+        )
+    )
+
+
+def _comment(text: str) -> str:
+    lines = textwrap.wrap(text, 96, break_on_hyphens=False)
+    return "".join(("#\n", *(f"# {line}\n" for line in lines)))
 
 
 def _text(fixed: Iterable[Manifest], rendered: Iterable[tuple[Profile, Manifest]]) -> str:

@@ -2,7 +2,8 @@
 
 1. shape: every field checked (``records``)
 2. limits: how many tasks a ``possible`` node stands for, from what its yielders declare
-3. masking: what the catalogue does not show, or the task calls private, becomes an HMAC
+3. masking: what the catalogue does not show, or the task calls private, becomes an HMAC, and
+   Luigi's id of such a task, which spells values out, is sealed with them
 4. identity: one node per key; one key per Luigi task id, because Luigi would drop the other
 5. order: dependencies first; a cycle is refused
 """
@@ -17,9 +18,10 @@ from typing import Any, TypeVar
 from gateway.canonical import keyed
 from gateway.graph.failures import Unresolvable
 from gateway.graph.records import MASK, Record, parse_index, parse_records
-from gateway.model import MayYield, TaskGraph, TaskNode, graph_digest, node_key
+from gateway.model import LUIGI_ID, MayYield, TaskGraph, TaskNode, graph_digest, node_key
 
 Name = TypeVar("Name", int, str)
+_PUBLIC = 10  # letters of a key in a public id: as many as Luigi takes of its hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,17 @@ def build_graph(
         raise Unresolvable("result_invalid", "the root is only a possible task")
     limits = _limits(records, order, max_nodes)
     nodes, sealed, keys = _nodes(records, order, limits, masking, code_digest)
-    refuse_collisions(nodes.values())
     by_key = topological({key: node.deps for key, node in nodes.items()}) or ()
     ordered = {key: nodes[key] for key in by_key}
-    return TaskGraph(
+    graph = TaskGraph(
         root=keys[root],
         nodes=ordered,
         code_digest=code_digest,
         digest=graph_digest(ordered),
         sealed=sealed,
     )
+    refuse_collisions(graph)
+    return graph
 
 
 def make_node(
@@ -84,16 +87,24 @@ def make_node(
     limit: int = 1,
     carries: tuple[str, ...] = (),
 ) -> tuple[TaskNode, dict[str, str]]:
-    """Return the node of a record whose dependencies have keys, and its sealed values."""
+    """Return the node of a record whose dependencies have keys, and what is sealed of it.
+
+    That is empty, or the clear values of masked parameters and Luigi's id: see ``TaskGraph``.
+    """
     if record.kind == "possible":
         parameters, sealed = {"*": str(limit)}, dict[str, str]()
     else:
         parameters, sealed = masking.split(record)
+    key = node_key(record.module, record.family, parameters, code_digest, record.egress)
+    task_id = record.task_id
+    if sealed:
+        sealed[LUIGI_ID] = task_id
+        task_id = f"{record.family}_{key[:_PUBLIC]}"
     node = TaskNode(
-        key=node_key(record.module, record.family, parameters, code_digest, record.egress),
+        key=key,
         module=record.module,
         family=record.family,
-        task_id=record.task_id,
+        task_id=task_id,
         kind=record.kind,
         parameters=parameters,
         egress=record.egress,
@@ -110,13 +121,16 @@ def make_node(
     return node, sealed
 
 
-def refuse_collisions(nodes: Collection[TaskNode]) -> None:
-    """Refuse two nodes with one Luigi task id, which is 40 bits of some of the parameters."""
+def refuse_collisions(graph: TaskGraph) -> None:
+    """Refuse two nodes with one Luigi task id, which is 40 bits of some of the parameters.
+
+    Raises ``Unresolvable`` (``luigi_id_collision``), naming families and parameters, no values.
+    """
     by_id: dict[str, TaskNode] = {}
-    for node in nodes:
+    for node in graph.nodes.values():
         if node.kind == "possible":
             continue
-        other = by_id.setdefault(node.task_id, node)
+        other = by_id.setdefault(graph.luigi_id(node.key), node)
         if other is not node:
             names = sorted(
                 name
@@ -184,7 +198,7 @@ def _nodes(
         deps = {keys[dep] for dep in record.deps}
         limit = limits.get(index, 1)
         node, secret = make_node(record, deps, masking, code_digest, limit=limit)
-        if nodes.setdefault(node.key, node) != node:
+        if nodes.setdefault(node.key, node) != node or sealed.get(node.key, secret) != secret:
             raise Unresolvable(
                 "result_invalid", f"{record.family} says two different things about one task"
             )

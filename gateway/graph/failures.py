@@ -36,6 +36,8 @@ DETAILS: Mapping[str, str] = {
 _MESSAGE_LENGTH = 1_000
 _SHORT = 4  # a shorter value is hidden as a whole word only: it may be part of any word
 _HIDDEN = "(hidden)"
+_SPELLED = 16  # characters of a value in Luigi's id of a task: task_id_str, Luigi 3.8.1
+_UNSPELLED = re.compile(r"[^A-Za-z0-9_]")  # what is an underscore there
 
 
 class Unresolvable(Unprocessable):
@@ -59,8 +61,8 @@ class Secrets:
     """The values that no text may repeat: those of a launch that are not allow-listed."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        """Keep the values, and their forms in Python's messages."""
-        forms = {form for value in values if value for form in (value, repr(value)[1:-1])}
+        """Keep the values, and their forms in Python's messages and in Luigi's task ids."""
+        forms = {form for value in values if value for form in _forms(value)}
         patterns = [
             re.escape(form) if len(form) >= _SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
             for form in sorted(forms, key=lambda form: (-len(form), form))
@@ -70,6 +72,10 @@ class Secrets:
     def hide(self, text: str) -> str:
         """Return ``text`` without the values."""
         return self._pattern.sub(_HIDDEN, text) if self._pattern else text
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    return value, repr(value)[1:-1], _UNSPELLED.sub("_", value[:_SPELLED])
 
 
 def from_guest(error: object, secrets: Secrets) -> Unresolvable:

@@ -81,7 +81,7 @@ class _Admission:
             for index in self._wanted(records, roots):
                 deps = [keys[dep] for dep in records[index].deps]
                 keys[index] = self._place(records[index], deps)
-            refuse_collisions([*self._graph.nodes.values(), *self._new.values()])
+            refuse_collisions(self._graph.grown(self._new.values(), self._sealed))
         except Unresolvable as error:
             raise self._outside(error.reason) from error
         yielded = list(dict.fromkeys(keys[index] for index in roots))

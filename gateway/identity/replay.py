@@ -6,13 +6,11 @@ much longer: a row goes once its token could not be accepted anyway.
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.errors import Retryable
 from gateway.store.database import Database
 
 SCHEMA = (
@@ -32,35 +30,6 @@ class SeenTokens(Protocol):
         Returns False where it was remembered already. Of two callers at once, one gets True.
         Raises ``Retryable`` when it cannot be remembered.
         """
-
-
-class MemorySeenTokens:
-    """Remembers in this process, at most ``limit`` tokens; a restart forgets them all."""
-
-    def __init__(self, *, limit: int = 100_000, clock: Callable[[], float] = time.time) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._seen: set[tuple[str, str]] = set()
-        self._by_expiry: list[tuple[int, tuple[str, str]]] = []
-
-    async def insert_if_absent(self, issuer: str, jti: str, expires_at: int) -> bool:
-        """See ``SeenTokens``. Raises ``Retryable`` (``replay_memory_full``) at the limit."""
-        now = self._clock()
-        while self._by_expiry and self._by_expiry[0][0] <= now:
-            self._seen.discard(heapq.heappop(self._by_expiry)[1])
-        token = (issuer, jti)
-        if token in self._seen:
-            return False
-        if len(self._seen) >= self._limit:
-            raise Retryable(
-                "replay_memory_full",
-                "too many single-use tokens are in use at the moment; try again shortly",
-                step="authenticate",
-                diagnostics=f"{self._limit} tokens remembered",
-            )
-        self._seen.add(token)
-        heapq.heappush(self._by_expiry, (expires_at, token))
-        return True
 
 
 class SqliteSeenTokens:

@@ -63,7 +63,7 @@ class TokenVerifier:
         """Return who sent ``token``, the compact form without the word ``Bearer``.
 
         Raises ``Unauthenticated`` with one of the codes in ``refusals``, or ``Retryable``
-        (``keys_unavailable``, ``replay_memory_full``) when the answer is not known.
+        (``keys_unavailable``, or a code of the store) when the answer is not known.
         """
         # (1) At most 8 KiB, three segments. (2) No duplicate members, no dangerous headers.
         unverified = take_apart(token)

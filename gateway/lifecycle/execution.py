@@ -63,7 +63,7 @@ class Execution:
         return self._records
 
     def forbid(self, launch_id: str, reason: str) -> None:
-        """Begin this launch never again: whoever takes it up ends it, and what runs is cancelled."""
+        """Begin this launch never again: whoever takes it up ends it; what runs ends cancelled."""
         self._forbidden.add(launch_id)
         self._supervisor.condemn(launch_id, reason)
 

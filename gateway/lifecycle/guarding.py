@@ -8,7 +8,6 @@ found is an entry and an alarm, once for each change.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from gateway.canonical import Json
 from gateway.decisionlog.log import Entry
 from gateway.errors import GatewayError
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.sweeping import attempted, sweeping
 
 _log = structlog.get_logger()
 _UNHEARD = 5  # tries without an answer until the guard rails count as open
@@ -78,19 +78,10 @@ class Guarding:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        last_audit = time.monotonic()
-        every = min(self._settings.guard_seconds, self._settings.audit_seconds)
-        last_try = last_audit
-        while True:
-            await asyncio.sleep(every)
-            now = time.monotonic()
-            if now - last_try >= self._settings.guard_seconds:
-                last_try = now
-                await self._safely(self.try_rails)
-            if now - last_audit >= self._settings.audit_seconds:
-                last_audit = now
-                await self._safely(self.audit)
-                await self._safely(self.collect)
+        await asyncio.gather(
+            sweeping(self.try_rails, self._settings.guard_seconds, "guarding"),
+            sweeping(self._keep, self._settings.audit_seconds, "network_audit"),
+        )
 
     async def try_rails(self) -> None:
         """Try the forbidden pod; while it is not refused, nothing is bound."""
@@ -136,10 +127,6 @@ class Guarding:
             names: list[Json] = list(collected)
             await self._parts.log.append(Entry("network.collected", {"profiles": names}))
 
-    async def _safely(self, what: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await what()
-        except GatewayError as error:
-            _log.warning("guarding_failed", detail=str(error))
-        except Exception:  # noqa: BLE001 -- whatever it was, the next round has to come
-            _log.exception("guarding_broken")
+    async def _keep(self) -> None:
+        await attempted(self.audit, "network_audit")
+        await self.collect()

@@ -6,7 +6,6 @@ never believed, without a durable entry. Progress is the exception: it is shown 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 from sqlite3 import Connection
@@ -16,9 +15,7 @@ import structlog
 from gateway.canonical import Json
 from gateway.clock import rfc3339
 from gateway.decisionlog.log import Entry
-from gateway.graph.records import MASK
 from gateway.lifecycle.parts import Parts
-from gateway.model import TaskNode
 from gateway.runs.events import (
     NodesAdded,
     RunEvent,
@@ -94,7 +91,7 @@ class Observer:
                 "task.yielded",
                 {
                     "task": event.yielder,
-                    "nodes": [_named(node) for node in event.nodes[start : start + _NODES]],
+                    "nodes": [node.to_json() for node in event.nodes[start : start + _NODES]],
                 },
                 launch_id=event.launch_id,
             )
@@ -170,14 +167,6 @@ class Observer:
 
     async def _append(self, launch_id: str, name: str, body: dict[str, Json]) -> None:
         await self._parts.log.append(Entry(name, body, launch_id=launch_id))
-
-
-def _named(node: TaskNode) -> Json:
-    """Return a node for the log: Luigi's id spells the first parameters out, masked ones too."""
-    masked = any(value.startswith(MASK) for value in node.parameters.values())
-    return replace(
-        node, task_id=f"{node.family}_{node.key[:10]}" if masked else node.task_id
-    ).to_json()
 
 
 class _MovedError(Exception):

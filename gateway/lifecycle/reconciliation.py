@@ -19,8 +19,8 @@ from gateway.cluster.ending import has_ended
 from gateway.cluster.marks import DECISION_ID, LAUNCH_ID, PROBE, RESOLVE, TASK, is_pod_name
 from gateway.cluster.running import Pods
 from gateway.decisionlog.log import Entry
-from gateway.errors import GatewayError
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.sweeping import sweeping
 from gateway.store import launches
 from gateway.store.launches import TaskRow
 
@@ -53,14 +53,7 @@ class Reconciliation:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        while True:
-            await asyncio.sleep(_EVERY)
-            try:
-                await self.sweep()
-            except GatewayError as error:
-                _log.warning("reconciliation_failed", detail=str(error))
-            except Exception:  # noqa: BLE001 -- whatever it was, the next sweep has to come
-                _log.exception("reconciliation_broken")
+        await sweeping(self.sweep, _EVERY, "reconciliation")
 
     async def sweep(self) -> None:
         """Look at every pod that nobody waits for."""

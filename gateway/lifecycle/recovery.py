@@ -6,7 +6,6 @@ the log holds is forgotten, and nothing runs that it does not hold.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -16,10 +15,10 @@ import structlog
 
 from gateway.clock import rfc3339
 from gateway.decisionlog.log import Entry
-from gateway.errors import GatewayError
 from gateway.lifecycle.approval import Approval
 from gateway.lifecycle.execution import Execution
 from gateway.lifecycle.parts import Parts
+from gateway.lifecycle.sweeping import sweeping
 from gateway.states import LaunchState
 from gateway.store import launches
 from gateway.store.launches import LaunchRecord
@@ -69,13 +68,8 @@ class Recovery:
                 await self._deny_abandoned(record)
 
     async def run(self) -> None:
-        """Sweep until cancelled; a fault of one sweep is logged and the next one tries again."""
-        while True:
-            await asyncio.sleep(_EVERY)
-            try:
-                await self.sweep()
-            except GatewayError as error:
-                _log.warning("sweep_failed", code=error.code, detail=str(error))
+        """Sweep until cancelled."""
+        await sweeping(self.sweep, _EVERY, "recovery")
 
     async def _deny_abandoned(self, record: LaunchRecord) -> None:
         now = rfc3339(self._parts.clock())

@@ -19,8 +19,13 @@ INIT_DENY_EXPLANATION = (
     "As long as Cilium does not know a pod's labels (the API server is away, say), the pod is "
     "`reserved:init` and no policy of a namespace selects it. This clusterwide policy denies such "
     "endpoints everything. It touches every pod of the cluster that Cilium manages, not ours "
-    "alone: apply it when the cluster's administrators agree, or have them set "
-    "`policyEnforcementMode: always`, which denies by default everywhere."
+    "alone: apply it when the cluster's administrators agree."
+)
+ENFORCE_ALWAYS_EXPLANATION = (
+    "`policyEnforcementMode: always` (Cilium's Helm value; `enable-policy: always` in its "
+    "ConfigMap) denies every pod of the cluster what no policy allows it, system pods included. "
+    "With it, a namespace whose policies are all gone denies too. It is a setting of Cilium and "
+    "no policy: everything in the cluster needs its policies before it is switched on."
 )
 
 

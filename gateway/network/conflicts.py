@@ -34,13 +34,8 @@ def _check_cluster_name(item: NetworkDestination, site: Site) -> None:
     """``toFQDNs`` never matches pods, so such a rule would look right and allow nothing."""
     domain = site.dns.cluster_domain
     if isinstance(item.peer, Name) and f".{item.peer.host}".endswith(f".{domain}"):
-        raise Misconfigured(
-            "destination_invalid",
-            f"destination {item.name}: host is inside the cluster ({domain}), where names do not "
-            "select; use kind service",
-            step="bind",
-            field=f"{item.name}.host",
-        )
+        reason = f"is inside the cluster ({domain}), where names do not select; use kind service"
+        raise _unusable(item, "host", reason)
 
 
 def _check_dns_bypass(item: NetworkDestination, site: Site) -> None:
@@ -51,13 +46,20 @@ def _check_dns_bypass(item: NetworkDestination, site: Site) -> None:
         and any(addresses.meet(peer.spans, range_.spans) for range_ in dns.addresses)
     )
     if reached and ports.meet(item.ports, dns.ports):
-        raise Misconfigured(
-            "destination_invalid",
-            f"destination {item.name}: ports hold {dns.port} of the cluster's DNS servers, where "
-            "any name could be asked for; leave that port out",
-            step="bind",
-            field=f"{item.name}.ports",
+        reason = (
+            f"hold {dns.port} of the cluster's DNS servers, where any name could be asked for; "
+            "leave that port out"
         )
+        raise _unusable(item, "ports", reason)
+
+
+def _unusable(item: NetworkDestination, field: str, reason: str) -> Misconfigured:
+    return Misconfigured(
+        "destination_invalid",
+        f"destination {item.name}: {field} {reason}",
+        step="bind",
+        field=f"{item.name}.{field}",
+    )
 
 
 def _check_server_names(a: NetworkDestination, b: NetworkDestination) -> None:

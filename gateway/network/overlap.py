@@ -1,4 +1,4 @@
-"""Whether two destinations can be one place: some address and port belongs to both.
+"""Whether two peers can be one place: some address can be behind both.
 
 A name and an address cannot be compared (DNS decides, and changes its mind), so they never overlap
 here. Wildcards are taken for any depth, which is more than ``*.`` of Cilium matches: whoever asks
@@ -7,16 +7,8 @@ about overlaps wants the careful answer.
 
 from __future__ import annotations
 
-from gateway.network import addresses, ports
-from gateway.network.destinations import NetworkDestination
+from gateway.network import addresses
 from gateway.network.peers import Addresses, AnyPeer, Name, Pods
-
-
-def overlaps(a: NetworkDestination, b: NetworkDestination) -> bool:
-    """Say whether some address and port belong to both."""
-    if a.service is not None and a.service == b.service:
-        return a.protocol == b.protocol
-    return a.protocol == b.protocol and ports.meet(a.ports, b.ports) and peers_meet(a.peer, b.peer)
 
 
 def peers_meet(a: AnyPeer, b: AnyPeer) -> bool:

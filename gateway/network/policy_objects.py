@@ -56,7 +56,10 @@ class PolicyObjects:
         self._path = f"/apis/cilium.io/v2/namespaces/{namespace}/{_POLICIES}"
 
     async def read(self, name: str, patience: Patience) -> Object | None:
-        """Return a policy, or nothing when there is none of that name."""
+        """Return a policy, or nothing when there is none of that name.
+
+        Raises ``Misconfigured`` (``cluster_forbids``, ``cluster_refuses``) and ``ClusterAway``.
+        """
         try:
             return await patience.call(partial(self._client.get, f"{self._path}/{name}"))
         except ClusterRefused as error:
@@ -87,7 +90,11 @@ class PolicyObjects:
         return found
 
     async def delete(self, found: Object, patience: Patience) -> None:
-        """Delete this very object; one that is gone is no error."""
+        """Delete this very object; one that is gone is no error.
+
+        Raises ``Misconfigured`` (``cluster_forbids``, ``cluster_refuses``), or ``ClusterAway`` when
+        nobody answered; then it may be gone all the same.
+        """
         name, uid = found["metadata"]["name"], found["metadata"]["uid"]
         try:
             await patience.call(partial(self._client.delete, f"{self._path}/{name}", uid=uid))
@@ -95,7 +102,10 @@ class PolicyObjects:
             raise refused(f"to delete the policy {name}", error) from error
 
     async def policies(self, patience: Patience) -> dict[str, Object]:
-        """Return all CiliumNetworkPolicies of the namespace by name."""
+        """Return all CiliumNetworkPolicies of the namespace by name.
+
+        Raises ``Misconfigured`` (``cluster_forbids``, ``cluster_refuses``) and ``ClusterAway``.
+        """
         try:
             found = await patience.call(partial(self._client.get, self._path))
         except ClusterRefused as error:

@@ -78,7 +78,10 @@ class PolicyWatcher:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[LoadedPolicy]:
-        """Use the newest policy; it stays the same, and stays usable, to the end of the block."""
+        """Use the newest policy; it stays the same, and stays usable, to the end of the block.
+
+        Raises ``Retryable`` (``policy_unavailable``) before ``start`` and after ``close``.
+        """
         shared = self._current
         if shared is None:
             raise Retryable("policy_unavailable", "no policy is loaded", step="decide")

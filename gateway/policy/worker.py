@@ -46,7 +46,10 @@ class Evaluator:
         self._bundle: Bundle | None = None
 
     def build(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Compile modules and data; write the plan to a folder where one is named."""
+        """Compile modules and data; write the plan to a folder where one is named.
+
+        Raises ``RefusedError`` with what rego-cpp says of the modules.
+        """
         self._rego = Interpreter()
         self._rego.strict_built_in_errors = True
         try:
@@ -65,7 +68,10 @@ class Evaluator:
         return {}
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer questions: for each, and for each of its parts, the result of each entry point."""
+        """Answer questions: for each, and for each of its parts, the result of each entry point.
+
+        Raises ``RefusedError`` where one has no usable answer.
+        """
         return {"answers": [list(self._answers(item)) for item in message["questions"]]}
 
     def _answers(self, question: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from gateway.model import TaskNode
 from gateway.runs.events import RunStatus
@@ -95,11 +94,7 @@ class Book:
 
     def grow(self, nodes: Iterable[TaskNode], sealed: Mapping[str, Mapping[str, str]]) -> None:
         """Add tasks that were approved as a possibility and are known now."""
-        self.graph = replace(
-            self.graph,
-            nodes={**self.graph.nodes, **{node.key: node for node in nodes}},
-            sealed={**self.graph.sealed, **sealed},
-        )
+        self.graph = self.graph.grown(nodes, sealed)
 
     def needed_by(self, keys: Iterable[str]) -> list[TaskNode]:
         """Return some nodes and all that they depend on."""
@@ -234,7 +229,10 @@ class Book:
         return f"{node.family}({', '.join(shown[:_NAMED])})" if shown else node.family
 
     def clean(self, key: str, text: str) -> str:
-        """Cut masked values of the task and its dependencies out of a text that it wrote."""
+        """Cut masked values of the task and its dependencies out of a text that it wrote.
+
+        Luigi's ids of such tasks are sealed with the values, and go too.
+        """
         sealed = self.graph.sealed
         values = {v for k in (key, *self.graph.nodes[key].deps) for v in sealed.get(k, {}).values()}
         for value in sorted(values, key=len, reverse=True):

@@ -78,18 +78,18 @@ class Assignment:
 
     node: TaskNode
     parameters: Mapping[str, str] = field(repr=False)
-    deps: tuple[str, ...]  # Luigi task ids of the approved dependencies, for the drift check
+    deps: tuple[str, ...] = field(repr=False)  # Luigi's ids of the approved ones: to find drift
     graph: TaskGraph = field(repr=False)  # as it is now, with what was yielded so far
 
     @staticmethod
     def of(graph: TaskGraph, key: str) -> Assignment:
         """Return the task ``key`` of ``graph``."""
         node = graph.nodes[key]
-        deps = (graph.nodes[dep] for dep in node.deps)
+        deps = (dep for dep in node.deps if graph.nodes[dep].kind != "possible")
         return Assignment(
             node=node,
             parameters=graph.clear_parameters(key),
-            deps=tuple(dep.task_id for dep in deps if dep.kind != "possible"),
+            deps=tuple(graph.luigi_id(dep) for dep in deps),
             graph=graph,
         )
 
@@ -98,7 +98,7 @@ class Assignment:
         return {
             "module": self.node.module,
             "family": self.node.family,
-            "task_id": self.node.task_id,
+            "task_id": self.graph.luigi_id(self.node.key),
             "parameters": dict(self.parameters),
             "deps": list(self.deps),
         }

@@ -141,7 +141,7 @@ class KubernetesExecutor:
             payload: dict[str, Json] = {
                 "mode": "run",
                 "node": task.to_json(),
-                "known": [nodes[item].task_id for item in known],
+                "known": [task.graph.luigi_id(item) for item in known],
                 "families": [
                     [nodes[item].module, nodes[item].family, list(nodes[item].egress)]
                     for item in families

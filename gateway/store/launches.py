@@ -260,14 +260,7 @@ def claim_key(
             "INSERT INTO idempotency VALUES (?, ?, ?, ?)", (scope, body_mac, launch_id, until)
         )
         return launch_id
-    if row[0] != body_mac:
-        raise Conflict(
-            "idempotency_key_reused",
-            "this Idempotency-Key came with another request before; use a new key",
-            step="admit",
-            field="Idempotency-Key",
-        )
-    return str(row[1])
+    return _bound(row, body_mac)
 
 
 def claimed(connection: sqlite3.Connection, scope: str, body_mac: str, now: str) -> str | None:
@@ -276,16 +269,20 @@ def claimed(connection: sqlite3.Connection, scope: str, body_mac: str, now: str)
         "SELECT body_mac, launch_id FROM idempotency WHERE scope = ? AND expires_at > ?",
         (scope, now),
     ).fetchone()
-    if row is None:
-        return None
-    if row[0] != body_mac:
+    return None if row is None else _bound(row, body_mac)
+
+
+def _bound(row: tuple[str, str], body_mac: str) -> str:
+    """Return the launch of a key's row, if the key came with this body."""
+    known_mac, launch_id = row
+    if known_mac != body_mac:
         raise Conflict(
             "idempotency_key_reused",
             "this Idempotency-Key came with another request before; use a new key",
             step="admit",
             field="Idempotency-Key",
         )
-    return str(row[1])
+    return launch_id
 
 
 # --- history, as policy sees it -----------------------------------------------------------------

@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from bed.installation import Installation, installed
 from bed.lifecycle import find
 from bed.oracle import PolicyOracle
 from bed.places import ROOT, State
+from failures_bed import Rigs
+from pods_bed import PodRig, rig
 
 BUILD_SECONDS = 3600
 HERE = Path(__file__).parent
@@ -137,3 +140,16 @@ def oracle() -> Iterator[PolicyOracle]:
     """Cilium's own opinion; one process for all tests."""
     with PolicyOracle(program("cilium-oracle")) as running:
         yield running
+
+
+@pytest.fixture
+def rigs(api: Api, cluster: dict[str, str], namespace: str, tmp_path: Path) -> Rigs:
+    """Make runs in a namespace of this test, with other settings perhaps."""
+    return partial(rig, api, Path(cluster["KUBECONFIG"]), namespace, tmp_path / "rig")
+
+
+@pytest.fixture
+async def runs(rigs: Rigs) -> AsyncIterator[PodRig]:
+    """Runs with the usual settings, impatient with pods that do not begin."""
+    async with rigs(pending_seconds=1.5, pull_seconds=0.3) as made:
+        yield made

@@ -6,6 +6,7 @@ Beside it: where a masked value goes, which is into the attempt's Secret and now
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator
@@ -22,10 +23,12 @@ from pods_bed import PodRig, rig, when
 
 from gateway.errors import Misconfigured
 from gateway.runs.executor import Assignment, Outcome, Progress, RunOrder
+from tests.fixtures.luigi_ids import luigi_id
 
 pytestmark = pytest.mark.usefixtures("fake_nodes")
 HELD = "hold=running"
 SECRET = "hush-hush-7731"
+SPELLED = "hush_hush_7731"  # of it in Luigi's id of a task
 
 
 @pytest.fixture
@@ -162,6 +165,7 @@ async def test_masked_values_are_in_the_attempts_secret_alone(runs: PodRig, name
     assert (owner["kind"], owner["uid"]) == ("Pod", pod["metadata"]["uid"])
     assert secret["immutable"] is True
     assert SECRET not in json.dumps(pod)
+    assert SPELLED not in json.dumps(pod)
     await runs.wish(pod, hold="go")
     assert (await running).status == "DONE"
     executor.settled(order.graph.root, 1)
@@ -170,6 +174,28 @@ async def test_masked_values_are_in_the_attempts_secret_alone(runs: PodRig, name
     await asyncio.to_thread(
         runs.api.when, path, lambda found: pod["metadata"]["name"] not in str(found["items"])
     )
+    await executor.close()
+
+
+async def test_masked_tasks_are_named_to_their_pods_as_luigi_does(
+    runs: PodRig, namespace: str
+) -> None:
+    """Itself, what it waits for and what it may name: its guest knows them by no other id."""
+    order = await runs.order("Reader", token=SECRET, shown=("name", "play"))
+    executor = runs.executor(order.launch_id)
+    await executor.prepare(order)
+    running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
+    pod = await runs.pod("Pending")
+    path = f"{collection(namespace, 'secrets')}/{pod['metadata']['name']}"
+    secret = await asyncio.to_thread(runs.api.when, path, lambda found: bool(found.get("data")))
+    told = json.loads(base64.b64decode(secret["data"]["task.json"]))
+    keeper = luigi_id("Keeper", name="it", play="", token=SECRET)
+    own = {"name": "it", "play": "", "seconds": "0", "token": SECRET, "tries": "0"}
+    assert SPELLED in keeper
+    assert told["node"]["task_id"] == luigi_id("Reader", **own)
+    assert (told["node"]["deps"], told["known"]) == ([keeper], [keeper])
+    await executor.kill(order.graph.root, 1)
+    await running
     await executor.close()
 
 
@@ -203,13 +229,12 @@ async def test_masked_values_are_in_no_record(
             assert last.data["state"] == "succeeded", last.data
             shown = json.dumps(await ada.get(f"/v1/launches/{launch_id}"))
             entries = await served.gateway.parts.log.entries(0, 500)
-    assert SECRET not in shown
-    assert SECRET not in json.dumps([entry.value for entry in entries])
-    for path in chosen.state_dir.rglob("*"):
-        if path.is_file():
-            assert SECRET.encode() not in path.read_bytes(), path
-    assert SECRET not in Path(cluster["SLUICE_CLUSTER_AUDIT_LOG"]).read_text()
     out = capsys.readouterr()
-    assert SECRET not in out.out + out.err
+    audit = Path(cluster["SLUICE_CLUSTER_AUDIT_LOG"]).read_text()
+    told = shown + json.dumps([entry.value for entry in entries]) + audit + out.out + out.err
+    for word in (SECRET, SPELLED):
+        assert word not in told
+        for path in chosen.state_dir.rglob("*"):
+            assert not path.is_file() or word.encode() not in path.read_bytes(), path
     left = guarded.admin.get(collection(TASKS, "secrets"))["items"]
     assert launch_id.replace("-", "") not in json.dumps([each["metadata"]["name"] for each in left])

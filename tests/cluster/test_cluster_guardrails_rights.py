@@ -30,7 +30,7 @@ EXPECTED: dict[tuple[str, str], set[Right]] = {
     ("runner", TASKS): rights("", "pods", "get list watch create patch delete")
     | rights("", "pods/log", "get")
     | rights("", "secrets", "create delete")
-    | rights("", "configmaps", "create get"),
+    | rights("", "configmaps", "create get list delete"),
     ("runner", GATEWAY): set(),
     ("runner", "kube-system"): set(),
 }

@@ -16,10 +16,10 @@ from gateway.errors import Misconfigured, Unprocessable
 from gateway.network import addresses
 from gateway.network.cilium import differences, policy, to_yaml
 from gateway.network.destinations import parse_destination, problems
-from gateway.network.overlap import overlaps
 from gateway.network.profiles import Profile, profile
 from gateway.network.sites import Site
 from gateway.network.validate import check_policy
+from tests.fixtures.network.place import one_place
 from tests.fixtures.network.reach import allows, asked, edges, verdict
 from tests.fixtures.network.strategies import CATALOGUES, SITES, Entry, entries
 
@@ -189,8 +189,8 @@ def test_network_yaml_reads_back(catalogue: Catalogue, site: Site) -> None:
 def test_network_overlap_is_symmetric(one: Entry, two: Entry) -> None:
     """Overlap has no direction, and a place overlaps itself."""
     a, b = parse_destination("a", one), parse_destination("b", two)
-    assert overlaps(a, a)
-    assert overlaps(a, b) == overlaps(b, a)
+    assert one_place(a, a)
+    assert one_place(a, b) == one_place(b, a)
 
 
 SMALL = st.builds(

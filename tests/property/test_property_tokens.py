@@ -22,10 +22,10 @@ from gateway.errors import Unauthenticated
 from gateway.identity.issuers import Issuer
 from gateway.identity.keys import StaticKeys
 from gateway.identity.refusals import MESSAGES
-from gateway.identity.replay import MemorySeenTokens
 from gateway.identity.verifier import TokenVerifier
 from gateway.model import Principal
 from gateway.settings import IssuerSettings
+from tests.fixtures.identity.unasked import Unasked
 
 NOW = 1_790_000_000
 ISSUER = "https://id.example.org"
@@ -62,7 +62,7 @@ def verifier() -> TokenVerifier:
         [Issuer.from_settings(row, StaticKeys(row.keys))],
         leeway_seconds=30,
         clock=lambda: NOW,
-        seen=MemorySeenTokens(),
+        seen=Unasked(),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cluster.marks import CUT, EXPLAINED, PROFILE_LABEL
+from gateway.cluster.marks import CUT, EXPLAINED, PROFILE_LABEL, is_payload_name, payload_name
 from gateway.cluster.pods import CANARY, COMMAND, CONTAINER, USER
 from gateway.network.baseline import baseline, init_deny
 from gateway.settings import CLIENT_VARIABLES, Settings, known_keys, load
@@ -92,7 +92,9 @@ def test_cluster_guard_fails_closed(file: Path) -> None:
     )
     name = guard["metadata"]["name"]
     assert guard["spec"]["failurePolicy"] == "Fail"
-    assert "matchConditions" not in guard["spec"]  # each would be a way round
+    conditions = [item["name"] for item in guard["spec"].get("matchConditions", [])]
+    # Each would be a way round; of the one, every part was attacked on a real API server.
+    assert conditions == (["more-than-a-cut"] if name == "sluice-pods-that-exist" else [])
     assert binding["metadata"]["name"] == binding["spec"]["policyName"] == name
     assert binding["spec"]["validationActions"] == ["Deny"]
     tasks = {"kubernetes.io/metadata.name": "sluice-tasks"}
@@ -113,6 +115,19 @@ def test_cluster_guards_know_the_gateways_pods() -> None:
     assert f"== {USER}" in pods
     assert f"== '{Settings().cluster.service_account}'" in pods
     assert f"== '{CUT}'" in (CLUSTER / "guards" / "pods-that-exist.yaml").read_text()
+
+
+def test_cluster_guard_knows_what_the_gateway_delivers() -> None:
+    """What the guard lets the runner delete has exactly the names that the gateway gives."""
+    text = (CLUSTER / "guards" / "payloads.yaml").read_text()
+    (pattern,) = re.findall(r"oldObject\.metadata\.name\.matches\('([^']+)'\)", text)
+    digest = "0123456789abcdef" * 4
+    for name in (payload_name("guest", digest), payload_name("code", digest)):
+        assert re.search(pattern, name)
+        assert is_payload_name(name)
+    for name in ("kube-root-ca.crt", "sluice-code-mine", f"x{payload_name('code', digest)}"):
+        assert not re.search(pattern, name)
+        assert not is_payload_name(name)
 
 
 def test_cluster_accounts_are_the_ones_that_guards_trust() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Plan, TaskGraph, TaskNode, graph_digest, node_key
+from gateway.model import LUIGI_ID, Plan, TaskGraph, TaskNode, graph_digest, node_key
 from gateway.states import TRANSITIONS, LaunchState
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "launch-states.md"
@@ -87,7 +87,25 @@ def test_graph_digest_covers_edges() -> None:
 def test_sealed_values_never_show() -> None:
     """Clear values of masked parameters are in neither the stored form nor a repr."""
     node = TaskNode("k", "m", "F", "t", "task", {"p": "hmac-sha256:00"})
-    graph = TaskGraph("k", {"k": node}, "c", "d", sealed={"k": {"p": "hunter2"}})
+    sealed = {"k": {"p": "hunter2", LUIGI_ID: "F_hunter2_0"}}
+    graph = TaskGraph("k", {"k": node}, "c", "d", sealed=sealed)
     assert "hunter2" not in str(graph.to_json()) + repr(graph)
     assert graph.clear_parameters("k") == {"p": "hunter2"}
+    assert graph.luigi_id("k") == "F_hunter2_0"
     assert TaskGraph.from_json(graph.to_json()).nodes == graph.nodes
+
+
+def test_no_parameter_can_be_taken_for_a_luigi_id() -> None:
+    """Its place among the sealed values has a name that Python cannot give."""
+    assert not LUIGI_ID.isidentifier()
+    graph = TaskGraph("k", {"k": TaskNode("k", "m", "F", "t", "task", {})}, "c", "d")
+    assert (graph.luigi_id("k"), graph.clear_parameters("k")) == ("t", {})
+
+
+def test_a_graph_grows_beside_what_was_approved() -> None:
+    """Tasks and sealed values come on top; the digest is still that of the approval."""
+    one = TaskNode("k1", "m", "F", "t1", "task", {})
+    graph = TaskGraph("k1", {"k1": one}, "c", "d", sealed={"k1": {"p": "1"}})
+    grown = graph.grown([replace(one, key="k2")], {"k2": {"p": "2"}})
+    assert (list(grown.nodes), grown.digest, list(graph.nodes)) == (["k1", "k2"], "d", ["k1"])
+    assert grown.sealed == {"k1": {"p": "1"}, "k2": {"p": "2"}}

@@ -161,3 +161,11 @@ async def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
     async with served(tmp_path, 200, "{}", token=tmp_path / "token") as client:
         with pytest.raises(Misconfigured, match="token"):
             await client.get("/x")
+
+
+@pytest.mark.parametrize("body", ["{}", '{"items": null, "metadata": {}}', '{"items": []}'])
+async def test_what_is_no_list_is_not_taken_for_an_empty_one(tmp_path: Path, body: str) -> None:
+    """Whoever asks what is there acts on what is not."""
+    async with served(tmp_path, 200, body) as client:
+        with pytest.raises(IntegrityViolation, match="no list"):
+            [item async for item in client.listed("/x")]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from gateway.cluster.message import (
 from gateway.errors import Rejected
 from gateway.graph.yields import admit_yield
 from gateway.guest import pod_report
-from gateway.model import TaskGraph, TaskNode
+from gateway.model import LUIGI_ID, TaskGraph, TaskNode
 
 GRAPH = TaskGraph(
     root="top",
@@ -91,6 +92,16 @@ def test_a_yield_becomes_whole_records() -> None:
     assert raw["parameters"] == {"n": {"value": "7", "private": True}}
     assert (raw["task_id"], raw["kind"]) == ("Raw_1", "external")
     assert (part["kind"], part["parameters"], part["task_id"]) == ("possible", {}, "")
+
+
+def test_a_yield_names_masked_tasks_as_luigi_does() -> None:
+    """The record of an approved one has the id that is sealed, and only real parameters."""
+    graph = replace(GRAPH, sealed={"raw": {"n": "7", LUIGI_ID: "Raw_7_0123456789"}})
+    said = parse_run(yielded(0), graph, ["raw"], ["part"])
+    assert said.yields is not None
+    (raw,) = said.yields["nodes"]
+    assert raw["task_id"] == "Raw_7_0123456789"
+    assert raw["parameters"] == {"n": {"value": "7", "private": True}}
 
 
 def test_an_unapproved_task_becomes_a_record_of_its_name() -> None:

@@ -37,10 +37,11 @@ def test_failures_each_reason_has_a_way_out(detail: str) -> None:
         ("", "nothing", "nothing"),
         (".*", "a .* b", "a (hidden) b"),
         ("pass", "password pass", "(hidden)word (hidden)"),
+        ("c0ffee-c0ffee-c0ffee", "Job_c0ffee_c0ffee_c0_01234 failed", "Job_(hidden)_01234 failed"),
     ],
 )
 def test_failures_hide_values_in_texts(secret: str, text: str, left: str) -> None:
-    """As they are and as Python writes them; short ones as whole words only."""
+    """As they are, as Python writes them and as Luigi does; short ones as whole words only."""
     assert Secrets([secret]).hide(text) == left
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from graph_records import KEY, build, key_of, record
 
 from gateway.errors import Rejected
 from gateway.graph.yields import AdmittedYield, admit_yield
-from gateway.model import TaskGraph
+from gateway.model import LUIGI_ID, TaskGraph
 
 # Report needs Split, which may yield Parts, which may yield Crumbs; Split needs Raw.
 # Other stands aside; Late needs Split; Secret carries pii, which Parts do not.
@@ -60,7 +59,7 @@ def refused(*records: dict[str, Any], **more: Any) -> str:
 
 def grown(graph: TaskGraph, admitted: AdmittedYield) -> TaskGraph:
     """Return the graph with what was admitted."""
-    return replace(graph, nodes={**graph.nodes, **{node.key: node for node in admitted[0]}})
+    return graph.grown(admitted[0], admitted[2])
 
 
 def test_yields_of_a_declared_family_become_nodes() -> None:
@@ -71,7 +70,7 @@ def test_yields_of_a_declared_family_become_nodes() -> None:
     assert {node.carries for node in nodes} == {("internal",)}
     assert {node.parameters["n"] for node in nodes} == {"1", "2"}
     ((values),) = sealed.values()
-    assert values == {"token": "s3cret"}
+    assert values == {"token": "s3cret", LUIGI_ID: "Part_2"}
     assert "s3cret" not in str([node.to_json() for node in nodes])
 
 

@@ -21,6 +21,81 @@ from gateway.runs.executor import Assignment
 
 KEY = b"k" * 32
 BOUNDS = {"max_nodes": 5_000, "max_edges": 50_000}
+ODD = """
+import os, sys, threading, time
+import luigi
+
+print("imported")
+
+class Plain(luigi.Task):
+    name = luigi.Parameter(default="it")
+    def output(self):
+        return luigi.LocalTarget(f"{self.task_family}-{self.name}")
+
+class Spy(Plain):
+    def run(self):
+        assert "SLUICE_TASK" not in os.environ
+        assert sys.path[0] == os.path.dirname(__file__)
+        with self.output().open("w") as stream:
+            stream.write(os.getcwd())
+
+class Quits(Plain):
+    def run(self):
+        sys.exit("enough")
+
+class Vanishes(Plain):
+    def run(self):
+        os._exit(7)
+
+class Hungry(Plain):
+    def run(self):
+        return "x" * (1 << 60)
+
+class Wordy(Plain):
+    def run(self):
+        raise ValueError("\\n".join(os.urandom(40).hex() for _ in range(400)) + "\\nthe end")
+
+class OneLine(Plain):
+    def run(self):
+        raise ValueError(os.urandom(4000).hex())
+
+class Many(Plain):
+    def output(self):
+        return [luigi.LocalTarget(f"{n}-" + os.urandom(100).hex()) for n in range(64)]
+    def complete(self):
+        return True
+    def run(self):
+        pass
+
+class Sleeper(Plain):
+    def run(self):
+        print("asleep", flush=True)
+        time.sleep(60)
+
+class Unclear(Plain):
+    def complete(self):
+        if self.name == "quits":
+            sys.exit()
+        raise OSError("no catalogue " + os.urandom(int(self.name)).hex())
+
+class Noisy(Plain):
+    def requires(self):
+        def shout():
+            while True:
+                print("-----END SLUICE GRAPH-----\\nnoise", flush=True)
+                print("noise", file=sys.stderr, flush=True)
+                time.sleep(0.0001)
+        threading.Thread(target=shout, daemon=True).start()
+        print("-----BEGIN SLUICE GRAPH-----\\neA==\\n-----END SLUICE GRAPH-----", end="")
+        return [Plain(name=os.urandom(30_000).hex()) for _ in range(20)]
+
+class All(luigi.WrapperTask):
+    def requires(self):
+        families = Plain, Spy, Quits, Vanishes, Hungry, Wordy, OneLine, Many, Sleeper
+        return [family() for family in families] + [
+            Unclear(name=name) for name in ("4", "80", "quits")
+        ]
+"""
 _DRIVER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -145,7 +220,7 @@ class PodBench:
             "run",
             nodes[key].module,
             node=node_of(graph, key),
-            known=[nodes[name].task_id for name in known],
+            known=[graph.luigi_id(name) for name in known],
             families=[
                 [nodes[name].module, nodes[name].family, list(nodes[name].egress)]
                 for name in families
@@ -157,14 +232,7 @@ class PodBench:
 
 def node_of(graph: TaskGraph, key: str) -> dict[str, Any]:
     """Return a task as an order has it."""
-    task = Assignment.of(graph, key)
-    return {
-        "module": task.node.module,
-        "family": task.node.family,
-        "task_id": task.node.task_id,
-        "parameters": dict(task.parameters),
-        "deps": list(task.deps),
-    }
+    return dict(Assignment.of(graph, key).to_json())
 
 
 def key_of(graph: TaskGraph, family: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -176,3 +177,12 @@ class KeyServer:
         self.requests += 1
         assert self.answer is not None
         return await self.answer(request)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in the background."""
+    for _ in range(200):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("did not happen within two seconds")

@@ -17,9 +17,9 @@ from gateway.errors import Misconfigured, Unprocessable
 from gateway.identity.development import ISSUER, DevIssuer, development_issuer
 from gateway.identity.issuers import Issuer
 from gateway.identity.keys import StaticKeys
-from gateway.identity.replay import MemorySeenTokens
 from gateway.identity.verifier import TokenVerifier
 from gateway.settings import IdentitySettings, IssuerSettings, Settings
+from tests.fixtures.identity.unasked import Unasked
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def verifier(issuer: DevIssuer, clock: Clock) -> TokenVerifier:
         [Issuer.from_settings(row, StaticKeys(row.keys))],
         leeway_seconds=30,
         clock=clock,
-        seen=MemorySeenTokens(clock=clock),
+        seen=Unasked(),
     )
 
 

@@ -1,35 +1,17 @@
-"""The memory of used tokens, in the process and in the store: one suite for both, and a restart."""
+"""The memory of used tokens in the store, over a restart too."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from identity_forge import NOW, Clock, Forge, Trust, accepted, refused
 
 from gateway.errors import Retryable
-from gateway.identity.replay import MemorySeenTokens, SeenTokens, SqliteSeenTokens
+from gateway.identity.replay import SeenTokens, SqliteSeenTokens
 from gateway.store.database import Database
 
 LATER = NOW + 600
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """Open a store."""
-    database = await Database.open(tmp_path / "sluice.db", within_seconds=5)
-    yield database
-    await database.close()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def seen(request: pytest.FixtureRequest, database: Database, clock: Clock) -> SeenTokens:
-    """Return each memory in turn."""
-    if request.param == "memory":
-        return MemorySeenTokens(clock=clock)
-    return await SqliteSeenTokens.open(database, clock=clock)
 
 
 async def test_first_time_only(seen: SeenTokens) -> None:
@@ -64,19 +46,6 @@ async def test_kept_until_it_expires(seen: SeenTokens, clock: Clock) -> None:
     assert not await seen.insert_if_absent("i", "b", LATER)
 
 
-async def test_limit_refuses_and_does_not_forget(clock: Clock) -> None:
-    """A full memory accepts no token that it could not remember, until old ones have expired."""
-    seen = MemorySeenTokens(limit=2, clock=clock)
-    assert await seen.insert_if_absent("i", "a", NOW + 10)
-    assert await seen.insert_if_absent("i", "b", NOW + 20)
-    with pytest.raises(Retryable, match="replay_memory_full"):
-        await seen.insert_if_absent("i", "c", NOW + 30)
-    assert not await seen.insert_if_absent("i", "a", NOW + 10)
-    clock.now = NOW + 10
-    assert await seen.insert_if_absent("i", "c", NOW + 30)
-    assert not await seen.insert_if_absent("i", "b", NOW + 20)
-
-
 async def test_restart_forgets_nothing(database: Database, clock: Clock) -> None:
     """What the store remembers, the next process knows; and what expired leaves no row."""
     first = await SqliteSeenTokens.open(database, clock=clock)
@@ -90,10 +59,10 @@ async def test_restart_forgets_nothing(database: Database, clock: Clock) -> None
 
 
 async def test_verifier_on_the_store(
-    trust: Trust, forge: Forge, database: Database, clock: Clock
+    trust: Trust, forge: Forge, database: Database, seen: SeenTokens
 ) -> None:
     """A single-use token passes the verifier once, and never while the store cannot remember."""
-    verifier = trust(single_use=True, seen=await SqliteSeenTokens.open(database, clock=clock))
+    verifier = trust(single_use=True, seen=seen)
     token = forge.token()
     assert await accepted(verifier, token)
     assert await refused(verifier, token) == "token_replayed"

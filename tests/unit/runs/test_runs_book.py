@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Receipt, TaskGraph, TaskNode
+from gateway.model import LUIGI_ID, Receipt, TaskGraph, TaskNode
 from gateway.runs.book import Book
 from gateway.runs.executor import Outcome, RunOrder
 from gateway.runs.protocol import Finished, PlanSettings
@@ -209,6 +209,17 @@ def test_masked_values_are_cut_out() -> None:
         node("a"), node("root", "a"), sealed={"a": {"p": "alpha"}, "root": {"q": "alphabet"}}
     )
     assert found.clean("root", "alphabet, alpha, beta") == "***, ***, beta"
+
+
+def test_luigi_ids_are_cut_out_with_masked_values() -> None:
+    """A traceback may name a task as Luigi does: with the beginning of a long value, and a hash."""
+    sealed = {
+        "a": {"p": "c0ffee-c0ffee-c0ffee", LUIGI_ID: "A_c0ffee_c0ffee_c0_0123456789"},
+        "root": {"p": "x", LUIGI_ID: "Root_x_9876543210"},
+    }
+    found = book(node("a"), node("root", "a"), sealed=sealed)
+    said = "Root_x_9876543210 needs A_c0ffee_c0ffee_c0_0123456789 of c0ffee-c0ffee-c0ffee"
+    assert found.clean("root", said) == "*** needs *** of ***"
 
 
 def test_going_in_circles() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 import stat
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -215,20 +214,26 @@ async def test_after_commit_comes_before_the_callers_answer(database: Database) 
 
 async def test_no_answer_in_time_is_outcome_unknown(tmp_path: Path) -> None:
     """The caller is told so, and the work still commits."""
-    database = await Database.open(tmp_path / "slow.db", within_seconds=0.05)
-    await database.schema(["CREATE TABLE IF NOT EXISTS names (name TEXT)"])
+    path = tmp_path / "slow.db"
+    patient = await Database.open(path, within_seconds=60)
+    await patient.schema(["CREATE TABLE IF NOT EXISTS names (name TEXT)"])
+    await patient.close()
+    hasty = await Database.open(path, within_seconds=0.05)
+    told = threading.Event()
 
     def slow(connection: sqlite3.Connection) -> None:
-        time.sleep(0.2)
+        assert told.wait(60)
         insert(connection, "ada")
 
     with pytest.raises(OutcomeUnknown) as caught:
-        await database.write(slow)
+        await hasty.write(slow)
+    told.set()
     assert (caught.value.code, caught.value.step) == ("outcome_unknown", "record")
     assert caught.value.retryable
-    await asyncio.sleep(0.3)
-    assert await names(database) == ["ada"]
-    await database.close()
+    await hasty.close()
+    patient = await Database.open(path, within_seconds=60)
+    assert await names(patient) == ["ada"]
+    await patient.close()
 
 
 async def test_a_works_own_timeout_is_not_ours(database: Database) -> None:

@@ -113,7 +113,9 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             parts,
             service,
             approval,
-            Operating(readiness.report, metrics, partial(_measure, parts, notices, metrics)),
+            Operating(
+                readiness.report, metrics, partial(_measure, parts, notices, watchers, metrics)
+            ),
         )
         url = await _listen(server, settings, stack)
         stack.callback(parts.hub.close)  # first of all: event streams end, readers come back
@@ -290,7 +292,12 @@ async def _say_stopped(parts: Parts) -> None:
         await parts.log.append(Entry("gateway.stopped", {}))
 
 
-async def _measure(parts: Parts, notices: PolicyNotices, metrics: Metrics) -> None:
+async def _measure(
+    parts: Parts,
+    notices: PolicyNotices,
+    watchers: Mapping[str, Callable[[], str]],
+    metrics: Metrics,
+) -> None:
     counts = await parts.database.read(launches.count_by_state)
     for state in LaunchState:
         metrics.launches.labels(state.value).set(counts.get(state.value, 0))
@@ -298,6 +305,8 @@ async def _measure(parts: Parts, notices: PolicyNotices, metrics: Metrics) -> No
     if text := await parts.log.checkpoint():
         metrics.checkpoint_size.set(note.parse(text).size)
     metrics.policy_refused.set(bool(notices.refusal))
+    for what, wrong in watchers.items():
+        metrics.cluster_alarm.labels(what).set(bool(wrong()))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

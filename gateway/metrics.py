@@ -48,6 +48,12 @@ class Metrics:
             "1 while the files in the policy folder are refused and an older policy is in force.",
             registry=self.registry,
         )
+        self.cluster_alarm = Gauge(
+            "sluice_cluster_alarm",
+            "1 while something is wrong with the cluster, by what; /readyz has it in words.",
+            ("what",),
+            registry=self.registry,
+        )
 
     def text(self) -> bytes:
         """Return the exposition format."""

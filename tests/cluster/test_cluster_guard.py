@@ -77,12 +77,13 @@ async def events(served: Served, prefix: str) -> list[dict[str, Any]]:
     return [entry.value for entry in found]
 
 
-async def told(served: Served, prefix: str) -> dict[str, Any]:
-    """Wait for an entry of a kind and return it."""
-    async with asyncio.timeout(20):
+async def told(served: Served, prefix: str, after: int = 0) -> dict[str, Any]:
+    """Wait for an entry of a kind, after one with a sequence number, and return it."""
+    async with asyncio.timeout(30):
         while True:
-            if found := await events(served, prefix):
-                return found[0]
+            for found in await events(served, prefix):
+                if found["seq"] > after:
+                    return found
             await asyncio.sleep(0.1)
 
 
@@ -102,6 +103,14 @@ async def until(served: Served, name: str, *, ok: bool, seconds: float = 30) -> 
             await asyncio.sleep(0.1)
 
 
+async def alarm(served: Served, what: str) -> float:
+    """Return what Prometheus is told."""
+    async with served.client("ada") as ada:
+        lines = (await ada.text("/metrics")).splitlines()
+    (value,) = (line.split()[-1] for line in lines if f'alarm{{what="{what}"}}' in line)
+    return float(value)
+
+
 async def test_removed_guard_rails_stop_launches_until_they_are_back(
     served: Served, opened: Any
 ) -> None:
@@ -111,7 +120,9 @@ async def test_removed_guard_rails_stop_launches_until_they_are_back(
     said = await until(served, "guard_rails", ok=False)
     assert said == "a pod with a second label would be accepted; apply deploy/ again"
     assert (await check(served, "guard_rails"))[0] is False
-    assert (await events(served, "guardrails"))[-1]["body"] == {"reason": said}
+    assert await alarm(served, "guard_rails") == 1
+    entry = await told(served, "guardrails.open")
+    assert entry["body"] == {"reason": said}
     waiting = await launch(served, [""], running=0)
     postponed = await told(served, "launch.postponed")
     assert (postponed["launch_id"], said in postponed["body"]["reason"]) == (waiting, True)
@@ -120,13 +131,15 @@ async def test_removed_guard_rails_stop_launches_until_they_are_back(
         assert await log.entries(0, 9, launch_id=waiting, event_prefix=prefix) == []
     opened.put_back()
     await until(served, "guard_rails", ok=True)
-    assert (await events(served, "guardrails"))[-1]["event"] == "guardrails.hold"
+    await told(served, "guardrails.hold", after=entry["seq"])
+    assert await alarm(served, "guard_rails") == await alarm(served, "strangers") == 0
     assert (await ended(served, waiting))["state"] == "succeeded"
     assert len(await events(served, "launch.postponed")) == 1
 
 
-async def test_launch_that_waits_for_guard_rails_can_be_cancelled(
-    served: Served, opened: Any
+@pytest.mark.parametrize("how", ["cancel", "cut"])
+async def test_launch_that_waits_for_guard_rails_can_be_ended(
+    served: Served, opened: Any, how: str
 ) -> None:
     """It ends without ever having been bound, and no pod was made for it."""
     opened.remove()
@@ -134,7 +147,11 @@ async def test_launch_that_waits_for_guard_rails_can_be_cancelled(
     waiting = await launch(served, [""], running=0)
     await told(served, "launch.postponed")
     async with served.client("ada") as ada:
-        await ada.post(f"/v1/launches/{waiting}/cancel")
+        if how == "cancel":
+            await ada.post(f"/v1/launches/{waiting}/cancel")
+        else:
+            said = await ada.post("/v1/stops", {"kind": "cut", "launch_id": waiting})
+            assert [one["logged"] for one in said["launches"]] == [True]
     assert (await ended(served, waiting))["state"] == "cancelled"
     assert await events(served, "network.bound") == []
     assert await asyncio.to_thread(alive, served_api(served), waiting) == []
@@ -152,10 +169,8 @@ async def test_nobody_answers_for_long(served: Served, door: MuteDoor) -> None:
     await door.open()
     await until(served, "guard_rails", ok=True)
     await until(served, "cluster", ok=True)
-    assert [each["event"] for each in await events(served, "guardrails")][-2:] == [
-        "guardrails.open",
-        "guardrails.hold",
-    ]
+    entry = await told(served, "guardrails.open")
+    await told(served, "guardrails.hold", after=entry["seq"])
 
 
 async def tried(kubeconfig: Path, chosen: ClusterSettings) -> str:

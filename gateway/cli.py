@@ -187,9 +187,12 @@ def _network(commands: Commands) -> None:
         "--destination", action="append", default=[], help="a destination; may be repeated"
     )
     render.add_argument("--policies", type=Path, default=Path("policies"), help="policy folder")
-    render.add_argument("--services", type=Path, help="JSON: resolved Services by destination")
-    render.add_argument("--namespace", default="sluice-tasks", help="the pipelines' namespace")
-    render.add_argument("--dns", default="kube-dns", help="kube-dns, node-local-dns or openshift")
+    render.add_argument(
+        "--services", type=Path, help="JSON: resolved Services by destination; a plan has its own"
+    )
+    render.add_argument("--config", type=Path, help="the gateway's TOML file; also SLUICE_CONFIG")
+    render.add_argument("--namespace", help="the pipelines' namespace; else as configured")
+    render.add_argument("--dns", help="kube-dns, node-local-dns or openshift; else as configured")
     render.add_argument("--baseline", action="store_true", help="the namespace's baseline too")
     render.add_argument("--json", action="store_true", help="print JSON")
     text = "print what an installation begins with, and explain what is offered besides"

@@ -214,7 +214,8 @@ class Plan:
 
     ``content_digest`` covers graph, images, network profiles and pods; ``plan_digest`` that and all
     else. ``pod`` is what each pod gets beside its task, None where tasks are no pods. ``reach``
-    names the profile of each egress set, whose names are joined by commas.
+    names the profile of each egress set, whose names are joined by commas. ``services`` holds what
+    each Service among the destinations is when the plan is made; names of profiles follow from it.
     """
 
     launch_id: str
@@ -229,6 +230,7 @@ class Plan:
     images: tuple[str, ...] = ()
     pod: Mapping[str, Json] | None = None
     reach: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
     @property
     def content_digest(self) -> str:
@@ -240,6 +242,7 @@ class Plan:
                 "profiles": list(self.profiles),
                 "reach": dict(self.reach),
                 "pod": dict(self.pod) if self.pod is not None else None,
+                **({"services": self._services} if self.services else {}),
             }
         )
 
@@ -257,6 +260,10 @@ class Plan:
             }
         )
 
+    @property
+    def _services(self) -> dict[str, Json]:
+        return {name: dict(service) for name, service in self.services.items()}
+
     def to_json(self) -> dict[str, Json]:
         """Return the form of the log and of the HTTP API."""
         return {
@@ -267,6 +274,7 @@ class Plan:
             "code_digest": self.code_digest,
             "profiles": list(self.profiles),
             "reach": dict(self.reach),
+            "services": self._services,
             "images": list(self.images),
             "pod": dict(self.pod) if self.pod is not None else None,
             "enforcement": self.enforcement,

@@ -195,7 +195,7 @@ class ClusterSettings(Section):
     keep_code_seconds: float = Field(
         86_400.0,
         ge=600,  # with ``patience_seconds``: longer than from a delivery to the pod that mounts it
-        description="Until code and entry points in the cluster that nobody uses are deleted.",
+        description="Until code in the cluster that nobody uses is deleted.",
     )
     audit_seconds: float = Field(60.0, gt=0, description="How often policies are compared.")
     guard_seconds: float = Field(

@@ -1,4 +1,7 @@
-"""Deletes the ConfigMaps of code and entry points that nobody needs any more.
+"""Deletes the ConfigMaps of code that nobody needs any more.
+
+Entry points stay, one small ConfigMap for each version of Sluice: who may delete one can put
+another in its place, and every task begins with it. Of code the entry point checks each byte.
 
 One goes when it has our name, was made and last asked for longer than ``cluster.keep_code_seconds``
 ago (and ``patience_seconds``, for which a pod may be tried), belongs to no launch that may still
@@ -20,7 +23,7 @@ import structlog
 from gateway.clock import parse_rfc3339
 from gateway.cluster.client import ClusterAway, ClusterClient, ClusterRefused
 from gateway.cluster.delivery import Deliveries
-from gateway.cluster.marks import is_payload_name
+from gateway.cluster.marks import is_code_name
 
 _log = structlog.get_logger()
 _OBEYED_WITHIN = 10.0  # seconds; the API server drops a request soon after its client has gone
@@ -64,7 +67,7 @@ class PayloadCollector:
             meta = item["metadata"]
             made = parse_rfc3339(meta["creationTimestamp"])
             going = "deletionTimestamp" in meta
-            if is_payload_name(meta["name"]) and made <= until and not going:
+            if is_code_name(meta["name"]) and made <= until and not going:
                 found[meta["name"]] = meta["uid"]
         return {name: uid for name, uid in found.items() if self._holds.free(name, until)}
 

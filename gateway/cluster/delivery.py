@@ -88,15 +88,14 @@ class Deliveries:
         )
 
     async def names(self, trees: Collection[Path]) -> frozenset[str]:
-        """Return the ConfigMaps of kept code trees and of our own entry point, there or not.
+        """Return the ConfigMaps of kept code trees, there or not.
 
         A tree that is not kept here, or cannot be packed, has none.
         """
-        guest = payload_name("guest", sha256(await self._guest_packed()))
         for tree in set(trees) - self._names.keys():
             name = await asyncio.to_thread(_named, tree)
             self._names.setdefault(tree, name)  # what was delivered meanwhile is surer
-        return frozenset({guest, *(self._names[tree] for tree in trees)} - {_NONE})
+        return frozenset({self._names[tree] for tree in trees} - {_NONE})
 
     async def _canary(self) -> tuple[str, dict[str, str | int]] | None:
         """Return the canary's image and payload, when one is set and alive just now.

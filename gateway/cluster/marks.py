@@ -23,7 +23,7 @@ RESOLVE = "resolve"  # the same, on a pod that resolves a graph
 
 _KEY_DIGITS = 24  # of the task's key: 96 bits, which nobody makes two tasks share
 _PAYLOAD_DIGITS = 32  # of a ConfigMap's content: 128 bits
-_PAYLOAD = re.compile(rf"sluice-(guest|code)-[0-9a-f]{{{_PAYLOAD_DIGITS}}}")
+_CODE = re.compile(rf"sluice-code-[0-9a-f]{{{_PAYLOAD_DIGITS}}}")
 _NAME = re.compile(r"([0-9a-f]{32})-([0-9a-z]{1,24})-([0-9]{1,9})")
 
 
@@ -54,6 +54,6 @@ def payload_name(kind: Literal["guest", "code"], digest: str) -> str:
     return f"sluice-{kind}-{digest[:_PAYLOAD_DIGITS]}"
 
 
-def is_payload_name(name: str) -> bool:
-    """Whether a ConfigMap has a name that the gateway gives."""
-    return _PAYLOAD.fullmatch(name) is not None
+def is_code_name(name: str) -> bool:
+    """Whether a ConfigMap has a name that the gateway gives to a pipeline's code."""
+    return _CODE.fullmatch(name) is not None

@@ -213,11 +213,22 @@ def show_plan(answer: Mapping[str, Any], console: Console, *, as_json: bool) -> 
         console.print(f"    [yellow]{safe(need['rule'])}[/]: {safe(need['message'])} ({safe(who)})")
     if answer["plan"]:
         console.print(f"plan      {answer['plan']['plan_digest']}")
+        for name, item in answer["plan"]["services"].items():
+            console.print(f"service   {safe(name)} is {safe(_pods(item))}")
     for task in answer["tasks"]:
         reach = ", ".join(task["egress"]) or "no network"
         carries = f"  carries {', '.join(task['carries'])}" if task["carries"] else ""
         console.print(f"    {safe(task['family']):<28} {safe(reach)}{safe(carries)}")
     return 1 if decision["verdict"] == "deny" else 0
+
+
+def _pods(service: Mapping[str, Any]) -> str:
+    """Return who answers for a Service, in one line."""
+    labels = ",".join(f"{key}={value}" for key, value in sorted(service["selector"].items()))
+    ports = ", ".join(str(port) for port in service["ports"])
+    account = service.get("service_account")
+    whose = f" of account {account}" if account else ""
+    return f"pods {labels}{whose} in {service['namespace']}, port {ports}"
 
 
 def show_violations(violations: Sequence[Mapping[str, Any]], console: Console) -> None:

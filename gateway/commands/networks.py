@@ -33,6 +33,7 @@ from gateway.network.profiles import Catalogue, Profile, profile
 from gateway.network.sites import Site
 from gateway.policy.findings import unknown
 from gateway.policy.snapshot import load_snapshot
+from gateway.settings import load
 
 Read = TypeVar("Read")
 
@@ -43,6 +44,7 @@ class _Task(BaseModel):
 
 class _Plan(BaseModel):
     profiles: tuple[str, ...]
+    services: dict[str, dict[str, object]] = {}
 
 
 class _Answer(BaseModel):
@@ -58,13 +60,20 @@ _SERVICES = TypeAdapter(dict[str, dict[str, object]])
 
 async def render(arguments: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 -- every command has both
     """Print the policy of each profile; with ``--baseline``, of the namespace first."""
-    site = Site(arguments.namespace, flavour(arguments.dns))
-    catalogue = await asyncio.to_thread(_catalogue, arguments.policies, arguments.services)
+    site = _site(arguments)
+    services = {}
+    if arguments.services is not None:
+        services = await asyncio.to_thread(_read, arguments.services, _SERVICES, "--services")
     if arguments.file is None:
+        catalogue = await asyncio.to_thread(_catalogue, arguments.policies, services)
         found = [_profile(tuple(arguments.destination), catalogue, site)]
     else:
         answer = await asyncio.to_thread(_read, arguments.file, _ANSWER, "--file")
-        found = _planned(answer, catalogue, site)
+        if answer.plan is None:
+            raise Rejected("plan_missing", "that answer has no plan: the request was denied")
+        known = {**answer.plan.services, **services}
+        catalogue = await asyncio.to_thread(_catalogue, arguments.policies, known)
+        found = _planned(answer.plan, answer.tasks, catalogue, site)
     fixed = baseline(site.namespace) if arguments.baseline else ()
     rendered = [(item, policy(item)) for item in sorted(found, key=lambda item: item.name)]
     if arguments.json:
@@ -114,18 +123,25 @@ def _text(fixed: Iterable[Manifest], rendered: Iterable[tuple[Profile, Manifest]
     return "".join(parts)
 
 
-def _planned(answer: _Answer, catalogue: Catalogue, site: Site) -> list[Profile]:
+def _site(arguments: argparse.Namespace) -> Site:
+    """Return the place that the options name, where they do not that of the gateway's settings."""
+    settings = load(arguments.config).cluster
+    dns = arguments.dns or settings.dns
+    return Site(arguments.namespace or settings.namespace, flavour(dns))
+
+
+def _planned(
+    plan: _Plan, tasks: Iterable[_Task], catalogue: Catalogue, site: Site
+) -> list[Profile]:
     """Return the profiles of a plan. They have to be those that the plan names."""
-    if answer.plan is None:
-        raise Rejected("plan_missing", "that answer has no plan: the request was denied")
-    egress = {task.egress for task in answer.tasks}
+    egress = {task.egress for task in tasks}
     found = {item.name: item for item in (_profile(names, catalogue, site) for names in egress)}
-    if set(found) != set(answer.plan.profiles):
+    if set(found) != set(plan.profiles):
         raise Conflict(
             "profiles_differ",
-            "the plan names other profiles than these destinations give here; use the --policies, "
-            "--services, --namespace and --dns of the gateway that planned",
-            diagnostics=f"plan: {sorted(answer.plan.profiles)}; here: {sorted(found)}",
+            "the plan names other profiles than these destinations give here; use the --policies "
+            "and the --config (or --namespace and --dns) of the gateway that planned",
+            diagnostics=f"plan: {sorted(plan.profiles)}; here: {sorted(found)}",
         )
     return list(found.values())
 
@@ -137,14 +153,13 @@ def _profile(names: tuple[str, ...], catalogue: Catalogue, site: Site) -> Profil
     return profile(names, catalogue, site)
 
 
-def _catalogue(policies: Path, services: Path | None) -> Catalogue:
-    """Return the destinations of a policy folder, with the Services that a file resolves."""
+def _catalogue(policies: Path, services: Mapping[str, Mapping[str, object]]) -> Catalogue:
+    """Return the destinations of a policy folder, with the Services that are resolved."""
     data = load_snapshot(policies).data
     catalogue: dict[str, Mapping[str, object]] = {
         name: item.to_json() for name, item in data.destinations.items()
     }
-    resolved = {} if services is None else _read(services, _SERVICES, "--services")
-    for name, value in resolved.items():
+    for name, value in services.items():
         if name not in catalogue:
             raise Unprocessable("destination_unknown", unknown("destination", name, catalogue))
         catalogue[name] = {**catalogue[name], "service": value}

@@ -75,7 +75,9 @@ class Secrets:
 
 
 def _forms(value: str) -> tuple[str, ...]:
-    return value, repr(value)[1:-1], _UNSPELLED.sub("_", value[:_SPELLED])
+    spelled = _UNSPELLED.sub("_", value[:_SPELLED])
+    telling = (spelled,) if spelled.strip("_") else ()  # underscores stand everywhere
+    return value, repr(value)[1:-1], *telling
 
 
 def from_guest(error: object, secrets: Secrets) -> Unresolvable:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from gateway.decisionlog.log import Entry
 from gateway.errors import IntegrityViolation
-from gateway.lifecycle.decision import compiled_profiles, judge_launch, reach_of
+from gateway.lifecycle.decision import judge_launch
 from gateway.lifecycle.moves import move
 from gateway.lifecycle.parts import Parts
 from gateway.lifecycle.podplan import planned_pod
+from gateway.lifecycle.reach import reach_of
 from gateway.lifecycle.warrant import Warrant
 from gateway.model import LaunchRequest
 from gateway.network.binder import BindOrder
@@ -37,8 +38,8 @@ class ProfileBinding:
             pipeline = catalogued(policy, plan["pipeline"])
             if policy.snapshot.version.revision != plan["policy_revision"]:
                 await self._decide_again(policy, record, warrant)
-            compiled = await compiled_profiles(parts.binder, policy, warrant.graph)
-        if reach_of(compiled) != plan["reach"]:
+            reach = await reach_of(parts.binder, policy, warrant.graph)
+        if reach.names != plan["reach"]:
             raise IntegrityViolation(
                 "profiles_changed",
                 "a destination's address changed after the decision; launch again",
@@ -55,9 +56,9 @@ class ProfileBinding:
                 parts, record.id, LaunchState.BINDING, "launch.binding",
                 {"profiles": plan["profiles"]}, workspace=str(workspace),
             )  # fmt: skip
-        wanted = {item.name: item for item in compiled.values()}
+        wanted = tuple(reach.profiles.values())
         bound = await parts.binder.bind(
-            BindOrder(record.id, warrant.principal.key, tuple(wanted.values()), warrant.receipt)
+            BindOrder(record.id, warrant.principal.key, wanted, warrant.receipt)
         )
         if bound.enforcement != "none":  # an entry that stands before the first pod
             body = {"profiles": list(bound.profiles), "enforcement": bound.enforcement}

@@ -21,9 +21,9 @@ from gateway.errors import GatewayError, Rejected
 from gateway.graph.classes import propagate
 from gateway.lifecycle.parts import Parts
 from gateway.lifecycle.podplan import planned_pod
+from gateway.lifecycle.reach import Reach, reach_of
 from gateway.model import Decision, LaunchRequest, Plan, Principal, Receipt, TaskGraph, Violation
 from gateway.network.binder import NetworkBinder
-from gateway.network.profiles import Profile, profiles
 from gateway.policy.data import Pipeline
 from gateway.policy.decide import LoadedPolicy
 from gateway.policy.inputs import policy_input
@@ -148,7 +148,7 @@ async def judge(
         enforcement=enforcement,
     )
     known = all(name in data.destinations for n in graph.nodes.values() for name in n.egress)
-    bound = await compiled_profiles(binder, policy, graph) if known else {}
+    reach = await reach_of(binder, policy, graph) if known else Reach()
     pod = planned_pod(pipeline, cluster)
     plan = Plan(
         launch_id=launch_id,
@@ -156,13 +156,14 @@ async def judge(
         parameters=request.parameters,
         graph_digest=graph.digest,
         code_digest=graph.code_digest,
-        profiles=tuple(sorted({item.name for item in bound.values()})),
+        profiles=tuple(reach.profiles),
         enforcement=enforcement,
         policy_revision=decision.policy.revision,
         expires_at=expires_at,
         images=(str(pod["image"]),) if pod else (),
         pod=pod,
-        reach=reach_of(bound),
+        reach=reach.names,
+        services=reach.services,
     )
     facts = policy_input(
         data,
@@ -175,25 +176,6 @@ async def judge(
         graph=graph,
     )
     return Judged(decision, plan, graph, facts)
-
-
-async def compiled_profiles(
-    binder: NetworkBinder, policy: LoadedPolicy, graph: TaskGraph
-) -> dict[tuple[str, ...], Profile]:
-    """Return the profile of each egress set of a graph, from today's destinations and Services."""
-    used = {name for node in graph.nodes.values() for name in node.egress}
-    catalogue = await binder.catalogue(destination_catalogue(policy), used)
-    return profiles(graph, catalogue, binder.site)
-
-
-def reach_of(compiled: Mapping[tuple[str, ...], Profile]) -> dict[str, str]:
-    """Return the name of each egress set's profile, as the plan freezes it."""
-    return {",".join(egress): profile.name for egress, profile in sorted(compiled.items())}
-
-
-def destination_catalogue(policy: LoadedPolicy) -> dict[str, Mapping[str, Json]]:
-    """Return every destination as ``network`` reads it."""
-    return {name: item.to_json() for name, item in policy.snapshot.data.destinations.items()}
 
 
 def declassified(pipeline: Pipeline, code_digest: str) -> dict[str, frozenset[str]]:

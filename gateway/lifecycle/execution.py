@@ -44,7 +44,7 @@ class Execution:
         self._binding = ProfileBinding(parts)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._records: dict[str, LaunchRecord] = {}  # of those, as they stood when they began
-        self._forbidden: set[str] = set()
+        self._forbidden: dict[str, str] = {}  # and why
 
     def start(self, launch_id: str) -> None:
         """Begin to run a queued launch; returns at once. A launch under way is left alone."""
@@ -64,7 +64,7 @@ class Execution:
 
     def forbid(self, launch_id: str, reason: str) -> None:
         """Begin this launch never again: whoever takes it up ends it; what runs ends cancelled."""
-        self._forbidden.add(launch_id)
+        self._forbidden[launch_id] = reason
         self._supervisor.condemn(launch_id, reason)
 
     async def halt(self, launch_id: str, reason: str) -> None:
@@ -106,7 +106,7 @@ class Execution:
         try:
             record = self._records[launch_id] = await self._record(launch_id)
             if record.state is LaunchState.CANCELLING:
-                await self._abandon(launch_id, "cancelled before it ran")
+                await self._abandon(launch_id, record.outcome or "cancelled before it ran")
             elif not record.state.final:
                 await self._refuse_endless(record)
                 order = await self._order(record, await self._warrants.read(record))
@@ -126,8 +126,8 @@ class Execution:
         self._records.pop(launch_id, None)
 
     def _refuse_forbidden(self, launch_id: str) -> None:
-        if launch_id in self._forbidden:
-            raise Conflict("launch_cut", "the launch was cut", step="run")
+        if why := self._forbidden.get(launch_id):
+            raise Conflict("launch_cut", why, step="run")
 
     async def _refuse_endless(self, record: LaunchRecord) -> None:
         """Raise when a launch was taken up again so often that it will not end by itself."""

@@ -78,10 +78,9 @@ class Guarding:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        await asyncio.gather(
-            sweeping(self.try_rails, self._settings.guard_seconds, "guarding"),
-            sweeping(self._keep, self._settings.audit_seconds, "network_audit"),
-        )
+        async with asyncio.TaskGroup() as both:
+            both.create_task(sweeping(self.try_rails, self._settings.guard_seconds, "guarding"))
+            both.create_task(sweeping(self._keep, self._settings.audit_seconds, "collecting"))
 
     async def try_rails(self) -> None:
         """Try the forbidden pod; while it is not refused, nothing is bound."""

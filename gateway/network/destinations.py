@@ -120,7 +120,7 @@ def _parse(name: str, value: object) -> NetworkDestination:
     if (resolved := entry.get("service")) is None:
         return NetworkDestination(name, Unresolved(host), protocol, ports, server_names, host)
     with at("service"):
-        found = parse_service(resolved, host)
+        found = parse_service(resolved, host, entry.get("service_account"))
     return NetworkDestination(name, found.pods, protocol, found.ports, server_names, host)
 
 

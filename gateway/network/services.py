@@ -35,11 +35,11 @@ def split_service(host: str) -> tuple[str, str]:
     return namespace, name
 
 
-def parse_service(value: object, host: str) -> ResolvedService:
+def parse_service(value: object, host: str, said: object = None) -> ResolvedService:
     """Read ``{namespace, name, type, selector, ports}`` and perhaps ``service_account``.
 
-    ``host`` is what the catalogue says. Raises ``Fault``, for a Service without a selector (its
-    endpoints are whatever somebody wrote) and for an ExternalName too.
+    ``host`` and ``said``, an account, are what the catalogue says. Raises ``Fault``, for a Service
+    without a selector (its endpoints are whatever somebody wrote) and for an ExternalName too.
     """
     entry = record(value, ("namespace", "name", "type", "selector", "ports"), ("service_account",))
     if f"{entry['namespace']}/{entry['name']}" != host:
@@ -50,9 +50,13 @@ def parse_service(value: object, host: str) -> ResolvedService:
         if entry["type"] not in _TYPES:
             raise Fault(f"is none of {', '.join(_TYPES)}")
     account = entry.get("service_account")
+    if account is None:
+        account = said
     if account is not None:
         with at("service_account"):
             names.check_service_account(text(account))
+            if said and account != said:
+                raise Fault(f"is another one than {said}, which the catalogue says")
     with at("ports"):
         ports = parse_ports(entry["ports"])
     pods = Pods(

@@ -220,10 +220,19 @@ def test_guardrails_refuse_cut_with_more(guarded: Installation, pod: str) -> Non
     "change", [name for name in CHANGES if name not in {"other profile", "label removed"}]
 )
 def test_guardrails_refuse_cut_with_a_change(guarded: Installation, pod: str, change: str) -> None:
-    """A cut is recognised before all other conditions, so no other change may come with it."""
-    body = copy.deepcopy(CHANGES[change][0])
+    """A cut is recognised before all other conditions, so it must not hide what they refuse."""
+    body, says = copy.deepcopy(CHANGES[change])
     body.setdefault("metadata", {}).setdefault("labels", {})["sluice/profile"] = "cut"
-    refused(lambda: patch(guarded["runner"], pod, body), EXISTING, LABELS)
+    refused(lambda: patch(guarded["runner"], pod, body), EXISTING, says)
+
+
+def test_guardrails_accept_cut_with_what_anybody_may_change(
+    guarded: Installation, pod: str
+) -> None:
+    """Somebody's webhook that notes something on each change of a pod holds up no cut."""
+    body = {"metadata": labels(profile="cut")["metadata"] | notes("team.example/seen")["metadata"]}
+    cut = guarded["runner"].merge(pod, body)
+    assert cut["metadata"]["labels"] == {"sluice/profile": "cut"}
 
 
 def test_guardrails_accept_cut(guarded: Installation, pod: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cluster.marks import CUT, EXPLAINED, PROFILE_LABEL, is_payload_name, payload_name
+from gateway.cluster.marks import CUT, EXPLAINED, PROFILE_LABEL, is_code_name, payload_name
 from gateway.cluster.pods import CANARY, COMMAND, CONTAINER, USER
 from gateway.network.baseline import baseline, init_deny
 from gateway.settings import CLIENT_VARIABLES, Settings, known_keys, load
@@ -122,12 +122,12 @@ def test_cluster_guard_knows_what_the_gateway_delivers() -> None:
     text = (CLUSTER / "guards" / "payloads.yaml").read_text()
     (pattern,) = re.findall(r"oldObject\.metadata\.name\.matches\('([^']+)'\)", text)
     digest = "0123456789abcdef" * 4
-    for name in (payload_name("guest", digest), payload_name("code", digest)):
-        assert re.search(pattern, name)
-        assert is_payload_name(name)
-    for name in ("kube-root-ca.crt", "sluice-code-mine", f"x{payload_name('code', digest)}"):
+    code, guest = payload_name("code", digest), payload_name("guest", digest)
+    assert re.search(pattern, code)
+    assert is_code_name(code)
+    for name in (guest, "kube-root-ca.crt", "sluice-code-mine", f"x{code}"):
         assert not re.search(pattern, name)
-        assert not is_payload_name(name)
+        assert not is_code_name(name)
 
 
 def test_cluster_accounts_are_the_ones_that_guards_trust() -> None:

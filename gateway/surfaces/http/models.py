@@ -128,7 +128,10 @@ class PlanView(Model):
     graph_digest: str
     code_digest: str
     profiles: list[str]
+    reach: dict[str, str]
+    services: dict[str, dict[str, Any]]
     images: list[str]
+    pod: dict[str, Any] | None
     enforcement: str
     policy_revision: str
     expires_at: str

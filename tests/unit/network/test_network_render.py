@@ -14,7 +14,9 @@ from rich.console import Console
 from gateway.commands.networks import render
 from gateway.errors import Conflict, GatewayError
 from gateway.network.cilium import policy
+from gateway.network.dns import flavour
 from gateway.network.profiles import profile
+from gateway.network.sites import Site
 from gateway.policy.snapshot import load_snapshot
 
 POLICIES = Path(__file__).parents[3] / "policies"
@@ -30,8 +32,9 @@ async def run(**given: Any) -> int:
         "destination": [],
         "policies": POLICIES,
         "services": None,
-        "namespace": "sluice-tasks",
-        "dns": "kube-dns",
+        "config": None,
+        "namespace": None,
+        "dns": None,
         "baseline": False,
         "json": False,
     }
@@ -112,8 +115,23 @@ async def test_network_render_missing_file(tmp_path: Path) -> None:
         await run(file=tmp_path / "absent.json")
 
 
-async def test_network_render_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``--services`` gives what planning would have read from the cluster."""
+async def test_network_render_as_configured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Namespace and DNS are those of the gateway's file, unless options name others."""
+    file = tmp_path / "sluice.toml"
+    file.write_text('[cluster]\nnamespace = "elsewhere"\ndns = "openshift"\n')
+    there = Site("elsewhere", flavour("openshift"))
+    assert await run(destination=["crm"], config=file) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == policy(profile(["crm"], CATALOGUE, there))
+    assert await run(destination=["crm"], config=file, namespace="here", dns="kube-dns") == 0
+    assert yaml.safe_load(capsys.readouterr().out) == policy(
+        profile(["crm"], CATALOGUE, Site("here"))
+    )
+
+
+def with_a_service(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a policy folder that has the Service ``lake``, and what it is resolved to."""
     policies = tmp_path / "policies"
     policies.mkdir()
     for source in POLICIES.rglob("*"):
@@ -133,6 +151,12 @@ async def test_network_render_services(tmp_path: Path, capsys: pytest.CaptureFix
         "selector": {"app": "lake"},
         "ports": [8080],
     }
+    return policies, resolved
+
+
+async def test_network_render_services(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--services`` gives what planning would have read from the cluster."""
+    policies, resolved = with_a_service(tmp_path)
     services = tmp_path / "services.json"
     services.write_text(json.dumps({"lake": resolved}))
     with pytest.raises(GatewayError, match="--services"):
@@ -141,3 +165,31 @@ async def test_network_render_services(tmp_path: Path, capsys: pytest.CaptureFix
     rule = yaml.safe_load(capsys.readouterr().out)["spec"]["egress"][-1]
     assert rule["toEndpoints"][0]["matchLabels"]["k8s:app"] == "lake"
     assert rule["toPorts"][0]["ports"] == [{"port": "8080", "protocol": "TCP"}]
+
+
+async def test_network_render_plan_with_a_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan says what its Services were: nothing else is needed, and an account is never lost."""
+    policies, resolved = with_a_service(tmp_path)
+    entries = policies / "data" / "destinations.yaml"
+    entries.write_text(
+        entries.read_text().replace("host: data/lake", "host: data/lake\n  service_account: loader")
+    )
+    data = load_snapshot(policies).data
+    entry = data.destinations["lake"].to_json()
+    wanted = profile(
+        ["lake"], {"lake": entry | {"service": resolved | {"service_account": "loader"}}}
+    )
+    answer: dict[str, Any] = {
+        "plan": {"profiles": [wanted.name], "services": {"lake": resolved}},
+        "tasks": [{"egress": ["lake"]}],
+    }
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(answer))
+    assert await run(policies=policies, file=file) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == policy(wanted)
+    answer["plan"]["services"]["lake"] = resolved | {"service_account": "other"}
+    file.write_text(json.dumps(answer))
+    with pytest.raises(GatewayError, match="is another one than loader"):
+        await run(policies=policies, file=file)

@@ -219,8 +219,8 @@ class Pods:
         try:
             found = await self._client.get(f"{self._pods_path}/{name}")
         except ClusterRefused as error:
-            if not error.missing:
-                raise
+            if not error.missing:  # whoever may not look knows nothing
+                raise ClusterAway("pod_unseen", error.public_message) from error
             if refusal.exists:  # it went in between
                 raise ClusterAway("pod_went", "the pod of that name is just going") from error
             raise refusal from None

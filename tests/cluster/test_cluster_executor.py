@@ -17,6 +17,7 @@ import yaml
 from bed.api import Api
 from bed.installation import TASKS, Installation
 from bed.objects import collection
+from cordon_bed import cordon
 from cut_bed import cleared, settings
 from gateway_bed import ROOT, serve
 from pods_bed import PodRig, rig, when
@@ -155,9 +156,10 @@ async def test_masked_values_are_in_the_attempts_secret_alone(runs: PodRig, name
     order = await runs.order("Keeper", token=SECRET, shown=("name", "play"))
     executor = runs.executor(order.launch_id)
     await executor.prepare(order)
-    running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
-    pod = await runs.pod("Pending")
-    await runs.wish(pod, hold="running")
+    async with cordon(runs.api) as nodes:
+        await nodes.shut()
+        running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
+        await runs.wish(await runs.pod("Pending"), hold="running")
     pod = await runs.pod()
     secrets = runs.api.get(collection(namespace, "secrets"))["items"]
     (secret,) = (each for each in secrets if each["metadata"]["name"] == pod["metadata"]["name"])
@@ -184,10 +186,17 @@ async def test_masked_tasks_are_named_to_their_pods_as_luigi_does(
     order = await runs.order("Reader", token=SECRET, shown=("name", "play"))
     executor = runs.executor(order.launch_id)
     await executor.prepare(order)
-    running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
-    pod = await runs.pod("Pending")
-    path = f"{collection(namespace, 'secrets')}/{pod['metadata']['name']}"
-    secret = await asyncio.to_thread(runs.api.when, path, lambda found: bool(found.get("data")))
+    async with cordon(runs.api) as nodes:
+        await nodes.shut()
+        running = asyncio.create_task(executor.run(_root(order), 1, _deaf))
+        pod = await runs.pod("Pending")
+        secrets, name = collection(namespace, "secrets"), pod["metadata"]["name"]
+        await asyncio.to_thread(  # it comes after the pod
+            runs.api.when,
+            secrets,
+            lambda found: name in {item["metadata"]["name"] for item in found["items"]},
+        )
+        secret = await asyncio.to_thread(runs.api.get, f"{secrets}/{name}")
     told = json.loads(base64.b64decode(secret["data"]["task.json"]))
     keeper = luigi_id("Keeper", name="it", play="", token=SECRET)
     own = {"name": "it", "play": "", "seconds": "0", "token": SECRET, "tries": "0"}

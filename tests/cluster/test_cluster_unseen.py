@@ -56,17 +56,19 @@ def for_a_task(asked: Asked) -> bool:
 
 
 class Obeyed:
-    """Requests for a task's pod are obeyed, and not answered; who looks for it is refused."""
+    """Requests for a task's pod are obeyed, and answered otherwise; who looks for it is refused."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, answer: int | None = UNANSWERED) -> None:
+        """``answer`` None has the server answer, once more: the pod is there already."""
         self.refused = 0
+        self._answer = answer
         self._relay = relay
         relay.touch = self._touch
 
     async def _touch(self, asked: Asked) -> int | None:
         if for_a_task(asked):
             await self._relay.pass_on(asked)
-            return UNANSWERED
+            return self._answer
         if asked.method == "GET" and asked.path.endswith("-1"):
             self.refused += 1
             return FORBIDDEN
@@ -93,6 +95,27 @@ async def test_pod_that_the_gateway_may_not_look_at(runs: PodRig, relay: Relay) 
     relay.touch = None
     assert (await asyncio.wait_for(first, 60)).status == "FAILED"
     assert await runs.listed() == []
+    await executor.close()
+
+
+async def test_pod_of_a_former_gateway_that_may_not_be_looked_at(
+    runs: PodRig, relay: Relay
+) -> None:
+    """It is there, and what it is nobody says: the attempt goes on, and takes it up in the end."""
+    obeyed = Obeyed(relay, answer=None)
+    order = await runs.order(play=f"{HELD};")
+    executor = runs.executor(order.launch_id)
+    await executor.prepare(order)
+    task = Assignment.of(order.graph, order.graph.root)
+    first = asyncio.create_task(executor.run(task, 1, _deaf))
+    await when(lambda: obeyed.refused)
+    await asyncio.sleep(1)
+    assert not first.done()
+    relay.touch = None
+    (pod,) = await runs.listed()
+    await executor.kill(task.node.key, 1)
+    assert (await asyncio.wait_for(first, 60)).status == "FAILED"
+    assert pod not in await runs.listed()
     await executor.close()
 
 

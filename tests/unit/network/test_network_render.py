@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ POLICIES = Path(__file__).parents[3] / "policies"
 CATALOGUE = {
     name: item.to_json() for name, item in load_snapshot(POLICIES).data.destinations.items()
 }
+
+
+@pytest.fixture(autouse=True)
+def unconfigured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but those of a test: neither of the environment nor of the working folder."""
+    for name in [name for name in os.environ if name.startswith("SLUICE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
 
 
 async def run(**given: Any) -> int:

@@ -38,7 +38,8 @@ test-cluster: $(STAMP) ## real Kubernetes parts on loopback (needs Go); BED=--ku
 
 test-real-pods: $(STAMP) ## an example pipeline in real pods: containerd and a kubelet (root, needs Go)
 	@$(BIN)/python -m tests.cluster.bed run --kubelet -- $(BIN)/python -m pytest -p no:randomly \
-		tests/cluster/test_cluster_kubelet.py tests/cluster/test_cluster_real_pods.py $(ARGS)
+		tests/cluster/test_cluster_kubelet.py tests/cluster/test_cluster_real_pods.py \
+		tests/cluster/test_cluster_real_resolver.py $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, policy check, deployment files
 	@$(BIN)/ruff check .

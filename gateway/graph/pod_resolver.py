@@ -27,7 +27,7 @@ from gateway.graph.build import Masking, build_graph
 from gateway.graph.classes import propagate
 from gateway.graph.code import materialise, read_tree
 from gateway.graph.failures import Secrets, Unresolvable, from_guest
-from gateway.graph.resolver import ANSWER_BYTES, AT_ONCE, OUTPUT_BYTES, Resolution
+from gateway.graph.resolver import ANSWER_BYTES, AT_ONCE, FILE_MB, OUTPUT_BYTES, Resolution
 from gateway.model import Receipt
 from gateway.settings import SandboxSettings
 
@@ -108,6 +108,8 @@ class PodResolver:
                     "workdir": "/workspace",
                     "max_nodes": self._settings.max_nodes,
                     "max_edges": self._settings.max_edges,
+                    "cpu_seconds": self._settings.resolve_cpu_seconds,
+                    "file_mb": min(FILE_MB, self._settings.max_file_mb),
                     "family": family,
                     "parameters": dict(parameters),
                 },
@@ -177,16 +179,20 @@ class PodResolver:
 
     def _failed(self, end: PodEnd) -> Exception:
         """Return the error of a pod that said nothing: the pipeline's fault, or the cluster's."""
-        if end.ran and "memory" in end.failure:
+        why = end.failure
+        if why.startswith("it used more memory"):
             return Unresolvable("memory", "importing and building the graph took too much memory")
-        if "longer than" in end.failure:
+        if why.startswith("it ran longer than"):
             seconds = self._settings.resolve_seconds
             return Unresolvable(
                 "resolve_timeout", f"importing and building the graph took over {seconds:g} s"
             )
-        if end.ran:
-            return Unresolvable("ended_early", f"the pod said nothing: {end.failure}")
-        return Retryable("resolver_pod", f"the pod could not run: {end.failure}", step="resolve")
+        if why.startswith("its process ended"):
+            return Unresolvable("ended_early", f"the pod said nothing: {why}")
+        if why.startswith("its process was killed"):
+            said = "the machine ended the resolver, perhaps for want of memory; try again"
+            return Retryable("resolver_killed", said, step="resolve")
+        return Retryable("resolver_pod", f"the pod gave no answer: {why}", step="resolve")
 
 
 def _quantity(mebibytes: int) -> str:

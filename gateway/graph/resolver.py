@@ -35,9 +35,9 @@ from gateway.settings import SandboxSettings
 AT_ONCE = 2  # resolves; others wait for their turn
 ANSWER_BYTES = 64 * 1024 * 1024
 OUTPUT_BYTES = 64 * 1024
+FILE_MB = 16  # of one file that the pipeline writes meanwhile
 _NEARLY = 0.8  # the kernel's limit and its account of CPU time come from two clocks
 _PROCESSES = 32
-_FILE_MB = 16
 _TMP_MB = 64
 
 
@@ -118,7 +118,7 @@ class SandboxResolver:
         limits = Limits(
             cpu_seconds=settings.resolve_cpu_seconds,
             memory_mb=settings.resolve_memory_mb,
-            file_mb=min(_FILE_MB, settings.max_file_mb),
+            file_mb=min(FILE_MB, settings.max_file_mb),
             processes=min(_PROCESSES, settings.max_processes),
         )
         sandbox = guest_sandbox(

@@ -65,7 +65,7 @@ In a pod
      "image": name | null,          with a tree: code_digest covers both (``image_digest``)
      "node": NODE, "known": [task_id, ...], "families": [[module, family, [egress, ...]], ...],
      "nodes": [NODE, ...],                                                    run above, probe here
-     "family", "parameters": {name: text}}                                    resolve
+     "family", "parameters": {name: text}, "cpu_seconds", "file_mb"}          resolve
      "seal": hex,                   perhaps: report and graph are sealed under it (``pod_seal``)
     {"v": 1, "mode": "canary", "host", "port", "seconds"}                     no pipeline at all
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import pod_canary, pod_code, pod_report, pod_seal
+from . import pod_canary, pod_code, pod_limits, pod_report, pod_seal
 from .failure import GuestError, wrap
 
 _TERMINATED = 143
@@ -137,6 +137,7 @@ class Pod:
         return pod_report.probe_message(answers, self._room), 0
 
     def _resolve(self, spec: dict[str, Any]) -> _Answer:
+        pod_limits.go_on_within(spec["cpu_seconds"], spec["file_mb"])
         from .resolve import graph
 
         os.dup2(self._log, 2)  # one stream: no line of another gets in between those of the graph

@@ -21,6 +21,7 @@ from gateway.runs.executor import Assignment
 
 KEY = b"k" * 32
 BOUNDS = {"max_nodes": 5_000, "max_edges": 50_000}
+LIMITS = {"cpu_seconds": 20, "file_mb": 16}
 ODD = """
 import os, sys, threading, time
 import luigi
@@ -197,6 +198,7 @@ class PodBench:
             "tree": None,
             "workdir": str(self.workspace),
             **BOUNDS,
+            **(LIMITS if mode == "resolve" else {}),
             **more,
         }
 

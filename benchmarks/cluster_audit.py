@@ -31,7 +31,7 @@ class Request:
 
 
 class Audit:
-    """The audit log of a bed: requests about pods and network policies, dry runs left out."""
+    """The audit log of a bed: what the gateway asked for, and what others did to its objects."""
 
     def __init__(self, path: Path) -> None:
         """``path`` is the file that the API server appends to, before it answers."""
@@ -42,15 +42,27 @@ class Audit:
         return self._path.stat().st_size
 
     def since(self, mark: int) -> list[Request]:
-        """Return what was answered after ``mark``, in the order in which it was."""
-        with self._path.open("rb") as file:
-            file.seek(mark)
-            events = [json.loads(line) for line in file if line.endswith(b"\n")]
+        """Return what was answered after ``mark``, in the order in which it was, but dry runs."""
         return [
             _request(event)
-            for event in events
+            for event in self._events(mark)
             if event["stage"] == "ResponseComplete" and "dryRun=" not in event["requestURI"]
         ]
+
+    def asked(self, mark: int, *users: str) -> int:
+        """Return how many requests users made after ``mark``: dry, refused and open ones too."""
+        return len(
+            {
+                event["auditID"]  # a watch is told of when it begins and when it ends
+                for event in self._events(mark)
+                if event["user"]["username"] in users
+            }
+        )
+
+    def _events(self, mark: int) -> list[dict[str, Any]]:
+        with self._path.open("rb") as file:
+            file.seek(mark)
+            return [json.loads(line) for line in file if line.endswith(b"\n")]
 
 
 def _request(event: dict[str, Any]) -> Request:

@@ -21,7 +21,7 @@ async def measure(site: Site, tasks: int, most: int) -> list[Figure]:
         async with peaks(found) as memory:
             await found.ended(await found.launch("crowd", n=tasks))
         ours = time.perf_counter() - start
-        asked = [item for item in site.audit.since(mark) if item.user in (RUNNER, BINDER)]
+        asked = site.audit.asked(mark, RUNNER, BINDER)
     name = f"run of {tasks} tasks, {IN_FLIGHT} pods at a time"
     figures = [
         Figure(name, ours, "s", "s, bare loop", bare),
@@ -31,7 +31,7 @@ async def measure(site: Site, tasks: int, most: int) -> list[Figure]:
         Figure("overhead per task of that run", *_each(ours - bare, tasks)),
         Figure("gateway's memory at its peak", memory["gateway"], "MB"),
         Figure("driver's memory at its peak", memory["driver"], "MB"),
-        Figure("requests about pods and policies per task", len(asked) / tasks, ""),
+        Figure("API requests per task", asked / tasks, ""),
     ]
     if most > tasks:
         async with gateway(site) as found:

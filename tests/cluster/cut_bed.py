@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 from bed.api import Api, Object
 from bed.installation import ACCOUNTS, TASKS, Installation
-from bed.objects import collection
+from bed.objects import PROFILES, collection
 from gateway_bed import ROOT, Served
 
 from gateway.cluster.marks import LAUNCH_ID, PROBE, PROFILE_LABEL, TASK
 from gateway.guest import tree_digest
+from gateway.network.marks import FIXED
 from gateway.settings import (
     AdmitSettings,
     ClusterSettings,
@@ -160,9 +161,10 @@ def audited(cluster: dict[str, str], launch_id: str) -> list[Audited]:
         if prefix not in line:
             continue
         event = json.loads(line)
-        about, code = event["objectRef"], event.get("responseStatus", {}).get("code", 0)
+        about, code = event.get("objectRef") or {}, event.get("responseStatus", {}).get("code", 0)
         name = about.get("name", "")
-        task = name.startswith(prefix) and f"-{PROBE}-" not in name and not about.get("subresource")
+        pod = about.get("resource") == "pods" and not about.get("subresource")
+        task = pod and name.startswith(prefix) and f"-{PROBE}-" not in name
         if task and code < 400 and event["user"]["username"] == RUNNER:
             found.append(Audited(event["verb"], name, event["stageTimestamp"]))
     return sorted(found, key=lambda item: item.at)
@@ -175,6 +177,14 @@ def first(events: list[Audited], verb: str) -> dict[str, str]:
         if event.verb == verb:
             when.setdefault(event.pod, event.at)
     return when
+
+
+def unbind(guarded: Installation) -> None:
+    """Delete all profiles, as the one who may, so that the next launch binds its own anew."""
+    policies = collection(TASKS, PROFILES)
+    for item in guarded.admin.get(policies)["items"]:
+        if item["metadata"]["name"] not in FIXED:
+            guarded["binder"].delete(f"{policies}/{item['metadata']['name']}")
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from gateway.canonical import sha256
 from gateway.clock import now
 from gateway.cluster.client import ClusterAway, ClusterClient, ClusterRefused, Object
@@ -26,6 +28,7 @@ from gateway.cluster.pods import PodShape
 from gateway.errors import GatewayError, IntegrityViolation, Misconfigured
 from gateway.settings import ClusterSettings
 
+_log = structlog.get_logger()
 _REMEMBERED = 8
 _CANARY_SECONDS = 2
 _NONE = ""  # the name of what cannot be packed
@@ -108,7 +111,9 @@ class Deliveries:
         try:
             async with asyncio.timeout(_CANARY_SECONDS):
                 _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError) as error:
+            why = str(error) or "no answer"
+            _log.warning("canary_silent", canary=self._settings.canary, detail=why)
             return None
         writer.close()
         payload: dict[str, str | int] = {

@@ -52,6 +52,8 @@ _PRIVATE = (
 _DISGUISED = ("::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 # The most public addresses that the ranges of one task may hold: a /8 of IPv4, a /16 of IPv6.
 WORLD = {4: 2**24, 6: 2**112}
+# The widest range of one rule. The guard on profiles has the same bounds, and cannot count holes.
+_WIDEST = {4: 7, 6: 16}
 _SHAPE = re.compile(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?")
 
 
@@ -86,6 +88,15 @@ def parse_except(network: Network, values: Iterable[str]) -> tuple[Network, ...]
     if network in found:
         raise Fault(f"leaves nothing of {network}")
     return found
+
+
+def is_wide(network: Network) -> bool:
+    """Say whether a range is wider than any rule may be, whatever its holes leave of it."""
+    private = (ip_network(text) for text in _PRIVATE)
+    return network.prefixlen < _WIDEST[network.version] and not any(
+        network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]
+        for other in private
+    )
 
 
 def spans(network: Network, holes: Iterable[Network]) -> tuple[Span, ...]:

@@ -149,6 +149,8 @@ def _peer(kind: str, host: str, entry: Mapping[str, object]) -> AnyPeer:
 def _addresses(host: str, holes: object) -> Addresses:
     with at("host"):
         network = addresses.parse_network(host)
+        if addresses.is_wide(network):
+            raise Fault(f"is too wide for one rule, whatever is left out: {network}")
     with at("except"):
         listed = [text(hole) for hole in items(holes)] if holes else []
         peer = Addresses(network, addresses.parse_except(network, listed))

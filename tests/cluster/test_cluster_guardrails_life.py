@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 
 import pytest
 from bed.api import Api, ApiError, Object
 from bed.attempts import PODS, POLICIES, refused, task_pod
-from bed.installation import GUARDS, TASKS, Installation, rendered
+from bed.installation import DEPLOY, GUARDS, TASKS, Installation, kubectl, rendered
 from bed.objects import phase
 from test_cluster_guardrails_policies import FOREIGNERS, foreigner, good
 
+CLUSTER = str(DEPLOY / "cluster")
 CHANGED: Object = {"metadata": {"labels": {"changed": "yes"}}}
 
 
@@ -172,6 +174,31 @@ def test_guardrails_apply_twice(guarded: Installation) -> None:
     guarded.apply()
     after = guarded.admin.get(f"{GUARDS}/validatingadmissionpolicies/sluice-pods")
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_guardrails_apply_twice_from_the_client(guarded: Installation) -> None:
+    """Without ``--server-side``, as error texts say, it is installed too; again changes nothing."""
+    try:
+        kubectl(guarded.kubeconfig, "apply", "-k", CLUSTER)
+        before = there(guarded)
+        kubectl(guarded.kubeconfig, "apply", "-k", CLUSTER)
+        assert there(guarded) == before
+        (namespace,) = made("Namespace", TASKS)
+        found = before["Namespace", TASKS]["metadata"]["labels"]
+        assert found.items() >= namespace["metadata"]["labels"].items()
+        refused(lambda: guarded.admin.create(PODS, task_pod()), "sluice-pods", "only the gateway's")
+    finally:
+        guarded.apply()
+
+
+def there(guarded: Installation) -> dict[tuple[str, str], Object]:
+    """Return what the cluster has of ``deploy/cluster``, without what the cluster says of it."""
+    listed = json.loads(kubectl(guarded.kubeconfig, "get", "-k", CLUSTER, "-o", "json"))["items"]
+    for item in listed:
+        item.pop("status", None)
+        for mine in ("managedFields", "resourceVersion"):
+            item["metadata"].pop(mine, None)
+    return {(item["kind"], item["metadata"]["name"]): item for item in listed}
 
 
 @pytest.mark.parametrize("folder", ["overlays/node-local-dns", "overlays/openshift"])

@@ -14,6 +14,8 @@ from bed.api import ApiError
 from bed.attempts import IMAGE, PODS, refused, task_pod
 from bed.installation import Installation
 
+from gateway.cluster.pods import ReadOnlyVolume, SecretVariable
+
 Pod = dict[str, Any]
 Change = Callable[[Pod], object]
 GUARD = "sluice-pods"
@@ -35,6 +37,8 @@ SECCOMP = "runs under the runtime's seccomp profile"
 READ_ONLY = "cannot write to its image's files"
 VOLUMES = "volumes are config maps, secrets, claims and empty folders"
 MOUNTS = "mounts its own secret, and config maps of the gateway"
+VARIABLES = "variables come from no attempt's secret, and from nothing but secrets"
+CLAIMS = "writes to no claim but the workspace's, and there to its own folder"
 
 
 def meta(**fields: Any) -> Change:
@@ -96,6 +100,27 @@ def pod_context(**fields: Any) -> Change:
 def volume(**source: Any) -> Change:
     """Add a volume."""
     return lambda pod: pod["spec"]["volumes"].append({"name": "more", **source})
+
+
+def variable(**source: Any) -> Change:
+    """Add a variable whose value is somewhere else."""
+    return lambda pod: pod["spec"]["containers"][0]["env"].append(
+        {"name": "X", "valueFrom": source}
+    )
+
+
+def claim(name: str, path: str, mount: Pod, **source: Any) -> Change:
+    """Mount a claim, in place of a volume of that name."""
+
+    def change(pod: Pod) -> None:
+        spec, container = pod["spec"], pod["spec"]["containers"][0]
+        for items in (spec["volumes"], container["volumeMounts"]):
+            items[:] = [item for item in items if item["name"] != name]
+        asked = {"claimName": "disk", **source}
+        spec["volumes"].append({"name": name, "persistentVolumeClaim": asked})
+        container["volumeMounts"].append({"name": name, "mountPath": path, **mount})
+
+    return change
 
 
 def beside(**fields: Any) -> Change:
@@ -236,6 +261,45 @@ ATTEMPTS: dict[str, tuple[Change, str]] = {
     "network file system": (volume(nfs={"server": "192.0.2.1", "path": "/"}), VOLUMES),
     "another's secret": (volume(secret={"secretName": "others"}), MOUNTS),
     "another's config map": (volume(configMap={"name": "others"}), MOUNTS),
+    "another attempt's secret as a variable": (
+        variable(secretKeyRef={"name": f"{32 * '0'}-{24 * 'a'}-1", "key": "task.json"}),
+        VARIABLES,
+    ),
+    "secret that may be missing": (
+        variable(secretKeyRef={"name": "warehouse", "key": "password", "optional": True}),
+        VARIABLES,
+    ),
+    "secret of the canary": (
+        before(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]),
+        VARIABLES,
+    ),
+    "field of the pod": (variable(fieldRef={"fieldPath": "spec.nodeName"}), VARIABLES),
+    "resources as a variable": (variable(resourceFieldRef={"resource": "limits.cpu"}), VARIABLES),
+    "config map as a variable": (
+        variable(configMapKeyRef={"name": "others", "key": "a"}),
+        VARIABLES,
+    ),
+    "file as a variable": (
+        variable(fileKeyRef={"volumeName": "tmp", "path": "a", "key": "b"}),
+        VARIABLES,
+    ),
+    "claim to write to": (claim("data-0", "/data/x", {}), CLAIMS),
+    "claim mounted to write to": (claim("data-0", "/data/x", {}, readOnly=True), CLAIMS),
+    "claim asked for to write to": (claim("data-0", "/data/x", {"readOnly": True}), CLAIMS),
+    "whole workspace": (claim("workspace", "/workspace", {}), CLAIMS),
+    "another run's workspace": (
+        claim("workspace", "/workspace", {"subPath": "runs/00000000-0000-0000-0000-000000000000"}),
+        CLAIMS,
+    ),
+    "all runs' workspaces": (claim("workspace", "/workspace", {"subPath": "runs"}), CLAIMS),
+    "all pipelines' workspaces": (
+        claim("workspace", "/workspace", {"subPath": "pipelines/"}),
+        CLAIMS,
+    ),
+    "workspace in another place": (
+        claim("workspace", "/data/x", {"subPath": "pipelines/other"}),
+        CLAIMS,
+    ),
 }
 
 
@@ -275,3 +339,14 @@ def test_guardrails_refuse_generated_name(guarded: Installation) -> None:
 def test_guardrails_accept_pod(guarded: Installation, canary: bool) -> None:
     """What the gateway makes is accepted, as a dry run, with and without the canary before it."""
     guarded["runner"].create(PODS, task_pod(canary=canary), dryRun="All")
+
+
+@pytest.mark.parametrize("folder", ["runs/{launch}", "pipelines/city-weather"])
+def test_guardrails_accept_all_that_a_policy_gives(guarded: Installation, folder: str) -> None:
+    """Nor is anything refused of what policies may grant: secrets, volumes, a shared workspace."""
+    pod = task_pod(
+        workspace=folder,
+        variables=(SecretVariable("PASSWORD", "warehouse", "password"),),
+        volumes=(ReadOnlyVolume("reference", "/data/reference"),),
+    )
+    guarded["runner"].create(PODS, pod, dryRun="All")

@@ -27,8 +27,9 @@ GUARD, FOREIGN = "sluice-profiles", "sluice-foreign-policies"
 SELECTOR = "selects the pods that wear its own name, by that label alone"
 SHAPE = "one rule set of endpointSelector, ingress and egress"
 INGRESS = "lets nothing in"
-EGRESS = "each egress rule of a profile has ports, and one kind of peer"
-WORLD = "reaches no whole world, no host and no unnamed namespace"
+EGRESS = "each egress rule of a profile has ports, and one peer"
+NAMES = "names have two labels or more, and a star only in front of two"
+WORLD = "reaches no whole world, no host and no whole namespace"
 BINDER = "only the gateway's binder"
 ADMINISTRATORS = "only the cluster's administrators touch"
 INSTALLED = ["sluice-baseline", "sluice-cut"]
@@ -112,10 +113,10 @@ ATTEMPTS: dict[str, tuple[Callable[[Object], object], str]] = {
     ),
     "the world": (egress(toEntities=["world"]), WORLD),
     "all entities": (egress(toEntities=["all"]), WORLD),
-    "the host": (egress(toEntities=["kube-apiserver", "host"]), WORLD),
+    "the host": (egress(toEntities=["host"]), WORLD),
     "the whole internet as a range": (egress(toCIDRSet=[{"cidr": "0.0.0.0/0"}]), WORLD),
     "a group of ranges": (egress(toCIDRSet=[{"cidrGroupRef": "all"}]), WORLD),
-    "every name": (egress(toFQDNs=[{"matchPattern": "*"}]), WORLD),
+    "every name": (egress(toFQDNs=[{"matchPattern": "*"}]), NAMES),
     "every pod of the namespace": (egress(toEndpoints=[{}]), WORLD),
     "pods by expression": (
         egress(toEndpoints=[{"matchExpressions": [{"key": "app", "operator": "Exists"}]}]),

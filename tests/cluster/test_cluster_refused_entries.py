@@ -67,6 +67,8 @@ STRICTER: dict[str, str] = {
     "world of IPv6": "everything outside",
     "half the world": "everything outside, in pieces",
     "the world but a little": "everything outside, in pieces",
+    "wide range of IPv6": "everything outside, in pieces",
+    "two great networks": "more public addresses than one place has",
     "IPv4 as IPv6": "10.0.0.0/8, in a spelling that no check of IPv4 sees",
     "IPv4 behind NAT64": "the metadata service, by another address",
     "6to4": "the metadata service, by another address",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.cluster.marks import DECISION_ID, LAUNCH_ID, PLAN_DIGEST, TASK, pod_name
-from gateway.cluster.pods import PodOrder, PodShape
+from gateway.cluster.pods import PodOrder, PodShape, ReadOnlyVolume, SecretVariable
 
 from .api import ApiError, Object
 from .installation import TASKS
@@ -23,10 +23,19 @@ POLICIES = f"/apis/cilium.io/v2/namespaces/{TASKS}/ciliumnetworkpolicies"
 IMAGE = f"registry.example.com/tasks@sha256:{64 * '1'}"
 
 
-def task_pod(namespace: str = TASKS, *, canary: bool = False, **wish: str) -> Object:
+def task_pod(
+    namespace: str = TASKS,
+    *,
+    canary: bool = False,
+    workspace: str | None = None,
+    variables: tuple[SecretVariable, ...] = (),
+    volumes: tuple[ReadOnlyVolume, ...] = (),
+    **wish: str,
+) -> Object:
     """Return a pod as the gateway makes it, of a launch of its own.
 
-    ``wish`` is for a fake node, as in ``objects.pod``.
+    ``workspace`` is a path in a claim, where ``{launch}`` stands for the launch. ``wish`` is for a
+    fake node, as in ``objects.pod``.
     """
     launch, task = str(uuid.uuid4()), 64 * "a"
     wishes = {f"bed.sluice/{key.replace('_', '-')}": value for key, value in wish.items()}
@@ -39,6 +48,9 @@ def task_pod(namespace: str = TASKS, *, canary: bool = False, **wish: str) -> Ob
         cpu="500m",
         memory="1Gi",
         longest_seconds=3600,
+        workspace=("workspaces", workspace.format(launch=launch)) if workspace else None,
+        variables=variables,
+        volumes=volumes,
         canary=(IMAGE, {"v": 1, "mode": "canary"}) if canary else None,
     )
     order = PodOrder(

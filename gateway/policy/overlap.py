@@ -2,8 +2,8 @@
 
 Two names for one place must not be a way around data classes: what is brought to the place under
 one name comes out under the other. So each destination emits what every destination that overlaps
-it emits. What cannot be compared (a name and an address) does not overlap here; security lists
-both classes where a name resolves into a listed range.
+it emits. What cannot be compared does not overlap here (a name and an address; two Services, whose
+pods only the cluster knows): security lists the classes of both where they are one place.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import replace
 from ipaddress import collapse_addresses, ip_network
 
 from gateway.policy.data import Destination
+
+_CLUSTER_DOMAIN = "cluster.local"
 
 
 def widened(destinations: Mapping[str, Destination]) -> dict[str, Destination]:
@@ -59,7 +61,16 @@ def overlap(a: Destination, b: Destination) -> bool:
 
 
 def _names(destination: Destination) -> tuple[str, ...]:
-    hosts = (destination.host,) if destination.kind == "fqdn" else ()
+    """Return the names of a place: those in the cluster's DNS too, which a wildcard may hold."""
+    hosts: tuple[str, ...] = ()
+    match destination.kind:
+        case "fqdn":
+            hosts = (destination.host,)
+        case "service":
+            namespace, _, name = destination.host.partition("/")
+            hosts = (f"{name}.{namespace}.svc.{_CLUSTER_DOMAIN}",)
+        case "kube-apiserver":
+            hosts = (f"kubernetes.default.svc.{_CLUSTER_DOMAIN}",)
     return tuple(name.lower().rstrip(".") for name in (*hosts, *destination.server_names))
 
 

@@ -80,7 +80,9 @@ class Guarding:
         """Go on until cancelled."""
         async with asyncio.TaskGroup() as both:
             both.create_task(sweeping(self.try_rails, self._settings.guard_seconds, "guarding"))
-            both.create_task(sweeping(self._keep, self._settings.audit_seconds, "collecting"))
+            both.create_task(
+                sweeping(self._keep, self._settings.audit_seconds, "profile_collecting")
+            )
 
     async def try_rails(self) -> None:
         """Try the forbidden pod; while it is not refused, nothing is bound."""

@@ -75,6 +75,19 @@ async def test_no_process_before_its_entry(rig: Rig) -> None:
     assert seen == [[]]
 
 
+async def test_no_process_without_its_entry(rig: Rig) -> None:
+    """A start that cannot be logged starts nothing, and ends the run with that reason."""
+
+    async def fail(event: RunEvent) -> None:
+        if isinstance(event, TaskStarted):
+            raise Retryable("log_away", "no entry can be written")
+
+    rig.hook = fail
+    end = await rig.run("Leaf", name="only")
+    assert (end.status, rig.marks()) == ("failed", [])
+    assert "the decision log could not be written" in end.reason
+
+
 async def test_nothing_to_do(rig: Rig) -> None:
     """What is complete is not run again; a complete root needs nothing below it."""
     await rig.run("Diamond")
